@@ -1,0 +1,24 @@
+"""Model compression training for TensorFlow 1.15 Estimators and sessions."""
+from ec_estimator import flags
+from ec_estimator.config import SparsifierConfig
+from ec_estimator.core.compressor import Compressor
+from ec_estimator.core.errors import (
+    CompressionError,
+    ConfigError,
+    PlanError,
+    RunFolderError,
+    UnfinishedError,
+)
+from ec_estimator.export.checkpoint import write_clean_checkpoint
+from ec_estimator.export.exporters import (
+    BestExporter,
+    CleanCheckpointExporter,
+    FinishedOnly,
+    SavedModelExporter,
+)
+from ec_estimator.sparsity.sparsifier import Sparsifier
+from ec_estimator.training.hook import CompressionHook
+from ec_estimator.training.loop import train_and_evaluate
+from ec_estimator.training.warm_start import warm_start
+from ec_estimator.training.wrap import compress, unfinished_export
+from ec_estimator.version import __version__

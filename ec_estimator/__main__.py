@@ -1,0 +1,156 @@
+"""python -m ec_estimator train | plan --model=pkg.module --flagfile=recipe"""
+import importlib
+import sys
+
+import tensorflow.compat.v1 as tf
+from absl import app, flags
+
+from ec_estimator import flags as ec_flags
+from ec_estimator.core.errors import CompressionError, ConfigError
+from ec_estimator.export.exporters import (
+    BestExporter,
+    CleanCheckpointExporter,
+    SavedModelExporter,
+)
+from ec_estimator.graph.plan import format_coverage
+from ec_estimator.training.loop import train_and_evaluate
+from ec_estimator.training.warm_start import warm_start
+from ec_estimator.training.wrap import compress, compressed_model
+
+FLAGS = flags.FLAGS
+USAGE = """usage: python -m ec_estimator COMMAND --model=pkg.module [flags]
+
+commands:
+  train  train the module's model compressed, evaluate and export it
+  plan   print which layers would be compressed and why not the others
+
+The module has model_fn, train_input_fn and eval_input_fn; serving_input_receiver_fn
+to export a SavedModel; params if its model_fn takes them. It may define absl flags.
+All flags: python -m ec_estimator train --helpfull. A flag file is a recipe.
+"""
+
+
+def train(module):
+    """Trains, evaluates and exports what the flags say."""
+    for name in ("model_dir", "train_steps"):
+        if getattr(FLAGS, name) is None:
+            raise ConfigError(f"--{name} is needed to train")
+    estimator = tf.estimator.Estimator(
+        compress(_get(module, "model_fn"), ec_flags.compressor()),
+        FLAGS.model_dir,
+        config=tf.estimator.RunConfig(
+            save_checkpoints_steps=FLAGS.save_checkpoints_steps
+            or max(1, FLAGS.train_steps // 10)
+        ),
+        params=getattr(module, "params", None),
+        warm_start_from=_warm_start(),
+    )
+    results, exports = train_and_evaluate(
+        estimator,
+        tf.estimator.TrainSpec(_get(module, "train_input_fn"), FLAGS.train_steps),
+        tf.estimator.EvalSpec(
+            _get(module, "eval_input_fn"),
+            FLAGS.eval_steps,
+            exporters=[_exporter(kind, module) for kind in FLAGS.export],
+            start_delay_secs=0,
+            throttle_secs=0,
+        ),
+    )
+    for name, value in sorted(results.items()):
+        print(f"{name}: {value:.6g}")
+    for path in exports or []:
+        if path:
+            print(f"exported: {path.decode() if isinstance(path, bytes) else path}")
+
+
+def plan(module):
+    """Prints the coverage report without training."""
+    model_fn = compress(_get(module, "model_fn"), ec_flags.compressor())
+    with tf.Graph().as_default():
+        data = _get(module, "train_input_fn")()
+        if isinstance(data, tf.data.Dataset):
+            data = tf.data.make_one_shot_iterator(data).get_next()
+        features, labels = data if isinstance(data, tuple) else (data, None)
+        made = compressed_model(model_fn).plan(
+            features,
+            labels,
+            getattr(module, "params", None),
+            tf.estimator.RunConfig(FLAGS.model_dir),
+        )
+    print(format_coverage(made))
+
+
+COMMANDS = {"train": train, "plan": plan}
+
+
+def _warm_start():
+    """Only a new run starts from elsewhere; one that goes on has its checkpoint."""
+    if not FLAGS.warm_start_from or tf.train.latest_checkpoint(FLAGS.model_dir):
+        return None
+    return warm_start(FLAGS.warm_start_from)
+
+
+def _exporter(kind, module):
+    if kind == "clean_checkpoint":
+        return CleanCheckpointExporter()
+    receiver_fn = _get(module, "serving_input_receiver_fn")
+    return {"saved_model": SavedModelExporter, "best": BestExporter}[kind](receiver_fn)
+
+
+def _get(module, name):
+    if not hasattr(module, name):
+        raise ConfigError(f"module {module.__name__!r} has no {name}")
+    return getattr(module, name)
+
+
+def _import_model(arguments):
+    """The module that --model names, whose own flags must be known before parsing."""
+    early = flags.FlagValues()
+    flags.DEFINE_string("model", None, "", flag_values=early)
+    flags.DEFINE_string("flagfile", "", "", flag_values=early)
+    early(["ec_estimator"] + early.read_flags_from_files(arguments), known_only=True)
+    if early.model is None:
+        raise ConfigError("--model=pkg.module is needed: where model_fn is defined")
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(early.model)
+    except ModuleNotFoundError as error:
+        if error.name and early.model.startswith(error.name):
+            raise ConfigError(
+                f"--model: there is no module {early.model!r} here or in PYTHONPATH"
+            ) from error
+        raise
+
+
+def _run(arguments):
+    """Runs one command; returns the exit code."""
+    if len(arguments) < 2 or arguments[1] not in COMMANDS:
+        print(USAGE, file=sys.stderr)
+        return 0 if set(arguments) & {"--help", "-h", "help"} else 2
+    command = arguments[1]
+    tf.logging.set_verbosity(tf.logging.INFO)
+    ec_flags.define()
+    flags.DEFINE_string("model", None, "module with model_fn and input functions")
+    try:
+        if {"--help", "--helpfull"} & set(arguments):
+            FLAGS(arguments[:1] + arguments[2:])
+        module = _import_model(arguments[2:])
+        app.parse_flags_with_usage(arguments[:1] + arguments[2:])
+        if not FLAGS.compressor:
+            raise ConfigError(
+                f"--compressor is needed: {', '.join(ec_flags.COMPRESSORS)}"
+            )
+        COMMANDS[command](module)
+    except (CompressionError, flags.Error) as error:
+        print(f"ec_estimator: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main():
+    """Entry point."""
+    sys.exit(_run(sys.argv))
+
+
+if __name__ == "__main__":
+    main()

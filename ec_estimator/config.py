@@ -1,0 +1,164 @@
+"""The configs. One declaration a field gives validation, flag and documentation."""
+import dataclasses
+import operator
+from typing import Any, Callable, NamedTuple, Tuple
+
+from ec_estimator.core.errors import ConfigError
+from ec_estimator.core.schedule import RAMPS, Schedule
+
+
+class Rule(NamedTuple):
+    """What a field accepts.
+
+    `kind` names the flag type, `text` completes the sentence "must be ...",
+    `parse` returns the normal form of a good value and raises TypeError or
+    ValueError for a bad one, `choices` are the values of an enum.
+    """
+
+    kind: str
+    text: str
+    parse: Callable[[Any], Any]
+    choices: Tuple[str, ...] = ()
+
+
+def _ratio():
+    def parse(value):
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        value = float(value)
+        if not 0.0 <= value <= 1.0:  # also refuses NaN
+            raise ValueError
+        return value
+
+    return Rule("float", "a float in [0, 1]", parse)
+
+
+def _integer(value, low):
+    if isinstance(value, bool):
+        raise TypeError
+    value = operator.index(value)
+    if value < low:
+        raise ValueError
+    return value
+
+
+def _at_least(low, text):
+    return Rule("integer", text, lambda value: _integer(value, low))
+
+
+def _block_shape():
+    def parse(value):
+        if isinstance(value, str):
+            raise TypeError
+        rows, columns = value
+        return _integer(rows, 1), _integer(columns, 1)
+
+    return Rule("integers", "two integers greater than 0", parse)
+
+
+def _scopes():
+    def parse(value):
+        if isinstance(value, str):
+            raise TypeError
+        value = tuple(value)
+        if not all(isinstance(scope, str) and scope for scope in value):
+            raise TypeError
+        return tuple(scope.rstrip("/") for scope in value)
+
+    return Rule("strings", "a tuple of non-empty scope names", parse)
+
+
+def _one_of(*choices):
+    def parse(value):
+        if value not in choices:
+            raise ValueError
+        return value
+
+    text = " or ".join(repr(choice) for choice in choices)
+    return Rule("enum", text, parse, choices)
+
+
+def _field(default, rule, doc):
+    return dataclasses.field(default=default, metadata={"rule": rule, "doc": doc})
+
+
+class Config:
+    """A frozen dataclass whose fields carry rules; valid by construction.
+
+    Raises:
+      ConfigError: a value breaks its field's rule; the message names class, field,
+        rule and value.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            rule = field.metadata["rule"]
+            try:
+                value = rule.parse(value)
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"{type(self).__name__}.{field.name}: must be {rule.text}, "
+                    f"got {value!r}"
+                ) from None
+            object.__setattr__(self, field.name, value)
+
+    def to_dict(self):
+        """The fields as JSON-ready values (tuples become lists)."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class SparsifierConfig(Config):
+    """Block sparsity: how much, in which blocks, when and where."""
+
+    target_sparse_ratio: float = _field(
+        0.6, _ratio(), "fraction of each kernel's weights that are zero at the end"
+    )
+    sparse_block_shape: Tuple[int, int] = _field(
+        (1, 1),
+        _block_shape(),
+        "rows x columns of a block, on the kernel viewed as [kh*kw*in, out]",
+    )
+    step_interval: int = _field(
+        1000,
+        _at_least(1, "an integer greater than 0"),
+        "training steps between trials",
+    )
+    num_trials: int = _field(
+        10,
+        _at_least(1, "an integer greater than 0"),
+        "trials until the target is reached",
+    )
+    include_scopes: Tuple[str, ...] = _field(
+        (), _scopes(), "only layers in these scopes; empty: all layers"
+    )
+    exclude_scopes: Tuple[str, ...] = _field(
+        (), _scopes(), "no layer in these scopes"
+    )
+    sort_range: str = _field(
+        "local",
+        _one_of("local", "global"),
+        "local: every kernel at the target; global: all kernels' blocks compete",
+    )
+    ramp: str = _field(
+        "cubic",
+        _one_of(*RAMPS),
+        "ratio at trial t of n: cubic r(1-(1-t/n)^3), linear r t/n",
+    )
+    start_step: int = _field(
+        0, _at_least(0, "an integer of at least 0"), "first step counted"
+    )
+
+    @property
+    def schedule(self):
+        return Schedule(
+            target=self.target_sparse_ratio,
+            start_step=self.start_step,
+            step_interval=self.step_interval,
+            num_trials=self.num_trials,
+            ramp=self.ramp,
+        )

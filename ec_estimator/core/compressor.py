@@ -1,0 +1,87 @@
+"""What every compressor is: a config that plans, and a part that lives in a graph."""
+import abc
+import dataclasses
+from typing import Dict
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialReport:
+    """What a trial did.
+
+    ratio: the fraction of the planned weights that is gone now.
+    per_kernel: the same for each kernel, by name.
+    notes: sentences the user should read (a kernel that kept its last block).
+    """
+
+    ratio: float
+    per_kernel: Dict[str, float]
+    notes: tuple = ()
+
+
+class Compressor(abc.ABC):
+    """One algorithm with its config; holds no graph and no state.
+
+    `name` is the namespace of its variables and of its flags.
+    """
+
+    name: str
+
+    def __init__(self, config):
+        self.config = config
+
+    @property
+    def schedule(self):
+        return self.config.schedule
+
+    @abc.abstractmethod
+    def refusal(self, layer):
+        """Why a layer of this type is left alone, or "" if it is compressed.
+
+        Args:
+          layer: graph.layers.Layer with a kernel.
+        """
+
+    @abc.abstractmethod
+    def attach(self, kernels, variables):
+        """Puts this compressor into a training graph.
+
+        Args:
+          kernels: [graph.layers.Kernel] to compress.
+          variables: {variable name: tf.Variable} of the graph.
+
+        Returns:
+          An Attached.
+        """
+
+
+class Attached(abc.ABC):
+    """A compressor in one training graph; its state is in the graph's variables."""
+
+    @property
+    @abc.abstractmethod
+    def trial_counter(self):
+        """int64 scalar variable: trials done."""
+
+    @abc.abstractmethod
+    def gate(self, variable_name, update):
+        """What of an update (a gradient, a new value) may reach a kernel variable.
+
+        Args:
+          update: tensor of the variable's shape.
+
+        Returns:
+          Tensor of the same shape.
+        """
+
+    @abc.abstractmethod
+    def finish(self, companions):
+        """Builds the ops of a trial. Called once, after the user's graph is complete.
+
+        Args:
+          companions: {kernel variable name: [graph variables that follow it, with the
+            value each starts from]} (rewrite.updates.Companion).
+        """
+
+    @abc.abstractmethod
+    def run_trial(self, session, ratio):
+        """Brings the kernels to `ratio` and returns a TrialReport."""

@@ -1,0 +1,202 @@
+"""The files a run leaves beside its checkpoints. JSON only, whole or not at all."""
+import json
+import os
+import tempfile
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import RunFolderError
+from ec_estimator.version import __version__
+
+FORMAT_VERSION = 1
+
+
+def write_atomically(path, text):
+    """Writes text under a temporary name, then renames; readers see all or nothing."""
+    handle, temporary = tempfile.mkstemp(
+        dir=os.path.dirname(path), prefix=os.path.basename(path) + "."
+    )
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class RunFolder:
+    """`<model_dir>/compression` or the hook's save_dir.
+
+    Holds manifest.json (versions, configs, the user's variables), plan.json,
+    coverage.json and trials.jsonl.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+
+    def create(self):
+        """Makes the folder and proves that it can be written.
+
+        Raises:
+          RunFolderError: it is a file, or cannot be made or written.
+        """
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise RunFolderError(
+                f"save_dir {self.path!r} is a file; name a folder for the run's files"
+            )
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise RunFolderError(
+                f"save_dir {self.path!r} cannot be written ({error.strerror}); "
+                "name a folder that this process may write to"
+            ) from error
+        return self
+
+    def file(self, name):
+        return os.path.join(self.path, name)
+
+    def write_json(self, name, content):
+        content = {"format_version": FORMAT_VERSION, **content}
+        write_atomically(self.file(name), json.dumps(content, indent=1) + "\n")
+
+    def read_json(self, name):
+        """The content of a JSON file, or None when there is no such file.
+
+        Raises:
+          RunFolderError: not JSON, not an object, or of another format version.
+        """
+        path = self.file(name)
+        if not os.path.exists(path):
+            return None
+        try:
+            with open(path) as file:
+                content = json.load(file)
+        except (ValueError, OSError) as error:
+            raise RunFolderError(
+                f"{path!r} is damaged ({error}); restore it, or move it away to have it "
+                "written again"
+            ) from error
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if version != FORMAT_VERSION:
+            raise RunFolderError(
+                f"{path!r} has format version {version!r}; this release reads "
+                f"{FORMAT_VERSION}"
+            )
+        return content
+
+    def bind(self, plan, configs, variables):
+        """Writes plan and manifest, or checks them against those of an earlier start.
+
+        Args:
+          plan: JSON-ready dict.
+          configs: {compressor name: JSON-ready dict of its config}.
+          variables: names of the user's own variables.
+
+        Raises:
+          RunFolderError: the folder belongs to a run with other settings or another
+            model.
+        """
+        known = self.read_json("manifest.json")
+        if known is not None:
+            self._check_configs(known, configs)
+        known_plan = self.read_json("plan.json")
+        if known_plan is not None:
+            self._check_plan(known_plan, plan)
+        self.write_json("plan.json", plan)
+        self.write_json(
+            "manifest.json",
+            {
+                "ec_estimator": __version__,
+                "tensorflow": tf.version.VERSION,
+                "compressors": configs,
+                "variables": sorted(variables),
+            },
+        )
+
+    def _check_configs(self, known, configs):
+        before = known.get("compressors")
+        if not isinstance(before, dict):
+            raise RunFolderError(
+                f"{self.file('manifest.json')!r} is damaged (no 'compressors'); restore "
+                "it, or move it away to have it written again"
+            )
+        if set(before) != set(configs):
+            raise RunFolderError(
+                f"{self.path!r} belongs to a run with compressors "
+                f"{sorted(before)}, this one has {sorted(configs)}; use another "
+                "model_dir"
+            )
+        for name, config in configs.items():
+            for field, value in config.items():
+                old = before[name].get(field)
+                if old != value:
+                    raise RunFolderError(
+                        f"{self.path!r} belongs to a run with {name} {field}={old!r}, "
+                        f"this one has {value!r}; use the old value or another model_dir"
+                    )
+
+    def _check_plan(self, known, plan):
+        path = self.file("plan.json")
+        before, now = known.get("kernels"), plan["kernels"]
+        if not isinstance(before, dict):
+            raise RunFolderError(
+                f"{path!r} is damaged (no 'kernels'); restore it, or move it away to "
+                "have it written again"
+            )
+        for name in sorted(set(before) | set(now)):
+            if before.get(name) != now.get(name):
+                what = (
+                    "is not in the model"
+                    if name not in now
+                    else "is not in the plan"
+                    if name not in before
+                    else f"has shape {before[name].get('shape')} in the plan and "
+                    f"{now[name]['shape']} in the model, or is used differently"
+                )
+                raise RunFolderError(
+                    f"the plan {path!r} no longer fits the model: kernel {name!r} "
+                    f"{what}; use the model it was made for or another model_dir"
+                )
+
+    def record_trial(self, record):
+        """Adds one line to trials.jsonl; a trial repeated after a kill replaces its
+        earlier line."""
+        path = self.file("trials.jsonl")
+        kept = [
+            old
+            for old in self.trials()
+            if (old["compressor"], old["trial"])
+            != (record["compressor"], record["trial"])
+        ]
+        lines = [json.dumps(line) + "\n" for line in kept + [record]]
+        write_atomically(path, "".join(lines))
+
+    def trials(self):
+        """The records of trials.jsonl, oldest first.
+
+        Raises:
+          RunFolderError: a line is damaged.
+        """
+        path = self.file("trials.jsonl")
+        if not os.path.exists(path):
+            return []
+        with open(path) as file:
+            lines = file.read().splitlines()
+        records = []
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                record["compressor"], record["trial"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunFolderError(
+                    f"{path!r} line {number} is damaged ({error}); restore the file, or "
+                    "move it away to start a new one"
+                ) from error
+            records.append(record)
+        return records

@@ -1,0 +1,49 @@
+"""Step -> trial -> ratio, in plain Python."""
+import dataclasses
+
+RAMPS = ("cubic", "linear")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When trials happen and how far each one goes.
+
+    Trial t of n (t = 1..n) happens just before training step number
+    `start_step + t * step_interval`, so the last step of training always sees its
+    masks and the checkpoint written after that step always holds them, in whatever
+    order the hooks of a session run.
+
+    Steps are numbered from 1: step s is the one that raises the global step to s.
+    """
+
+    target: float
+    start_step: int
+    step_interval: int
+    num_trials: int
+    ramp: str
+
+    def step_of(self, trial):
+        """The training step just before which `trial` happens."""
+        return self.start_step + trial * self.step_interval
+
+    @property
+    def last_step(self):
+        """The fewest training steps that contain every trial."""
+        return self.step_of(self.num_trials)
+
+    def next_due(self, trials_done):
+        """The global step (steps done) from which the next trial is due, or None."""
+        if trials_done >= self.num_trials:
+            return None
+        return self.step_of(trials_done + 1) - 1
+
+    def ratio(self, trial):
+        """The ratio that trial `trial` brings the model to, in [0, target].
+
+        cubic: r (1 - (1 - t/n)^3), Zhu & Gupta 2017, arXiv 1710.01878, equation 1
+        with an initial sparsity of 0; linear: r t/n.
+        """
+        done = trial / self.num_trials
+        if self.ramp == "cubic":
+            return self.target * (1.0 - (1.0 - done) ** 3)
+        return self.target * done

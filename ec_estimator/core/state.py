@@ -1,0 +1,58 @@
+"""Names and creation of the state that lives in checkpoints."""
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import RunFolderError
+
+SCOPE = "ec_estimator"
+
+
+def create_variable(name, shape, dtype, value, beside=None):
+    """A non-trainable global variable `ec_estimator/<name>`, uniform at first.
+
+    Works wherever it is called from: inside name scopes, conditionals and loops of
+    user code, and under a device function. `beside` is a variable to be placed with
+    (a mask has to live on its kernel's parameter server).
+    """
+    with tf.init_scope(), tf.name_scope(None), tf.colocate_with(
+        beside.op if beside is not None else None, ignore_existing=True
+    ):
+        return tf.Variable(
+            lambda: tf.fill(shape, tf.constant(value, dtype)),
+            trainable=False,
+            name=f"{SCOPE}/{name}",
+            dtype=dtype,
+            expected_shape=shape,
+            # A mask is read once a step and written by nobody else meanwhile.
+            use_resource=False,
+        )
+
+
+def is_state(name):
+    """Whether a variable or checkpoint entry of this name is ours."""
+    return name.startswith(SCOPE + "/")
+
+
+def open_checkpoint(path):
+    """A reader of a checkpoint, or an error in one sentence if it is damaged.
+
+    Raises:
+      RunFolderError: no checkpoint there, or its files are damaged.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        reader.get_variable_to_shape_map()
+    except (tf.errors.OpError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise RunFolderError(
+            f"checkpoint {path!r} cannot be read ({reason}); restore it, or point the "
+            "folder's 'checkpoint' file at an older one"
+        ) from error
+    return reader
+
+
+def trials_done(reader, compressor_name):
+    """Trials that the checkpoint's weights have been through, or None without state."""
+    name = f"{SCOPE}/{compressor_name}/trial"
+    if not reader.has_tensor(name):
+        return None
+    return int(reader.get_tensor(name))

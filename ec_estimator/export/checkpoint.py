@@ -1,0 +1,57 @@
+"""A checkpoint that an unwrapped model_fn loads: its own variables, compressed."""
+import os
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import RunFolderError
+from ec_estimator.core.folder import RunFolder, write_atomically
+from ec_estimator.core.state import open_checkpoint
+
+
+def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
+    """Copies the user's variables of a training checkpoint into a new checkpoint.
+
+    Left away are the optimizer's slots and our state; the removed weights are zero in
+    the variables already.
+
+    Args:
+      checkpoint_path: a checkpoint that a compressed training wrote.
+      run_folder: its `<model_dir>/compression`, whose manifest lists the variables.
+      output_dir: folder for `model.ckpt-<step>`; usable as an Estimator's model_dir.
+
+    Returns:
+      The new checkpoint's path.
+
+    Raises:
+      RunFolderError: the manifest or the checkpoint is missing, damaged or does not fit
+        the other.
+    """
+    manifest = RunFolder(run_folder).read_json("manifest.json")
+    if manifest is None:
+        raise RunFolderError(f"there is no manifest.json in {run_folder!r}")
+    reader = open_checkpoint(checkpoint_path)
+    missing = [n for n in manifest["variables"] if not reader.has_tensor(n)]
+    if missing:
+        raise RunFolderError(
+            f"checkpoint {checkpoint_path!r} has no variable {missing[0]!r}, which the "
+            f"manifest in {run_folder!r} lists; they are of different runs"
+        )
+    os.makedirs(output_dir, exist_ok=True)
+    path = os.path.join(output_dir, os.path.basename(checkpoint_path))
+    _save(path, {name: reader.get_tensor(name) for name in manifest["variables"]})
+    # A relative path: the folder can be moved.
+    state = tf.train.generate_checkpoint_state_proto(output_dir, os.path.basename(path))
+    write_atomically(os.path.join(output_dir, "checkpoint"), str(state))
+    return path
+
+
+def _save(path, values):
+    with tf.Graph().as_default(), tf.Session() as session:
+        feeds = {tf.placeholder(v.dtype, v.shape): v for v in values.values()}
+        save = tf.raw_ops.SaveV2(
+            prefix=path,
+            tensor_names=list(values),
+            shape_and_slices=[""] * len(values),
+            tensors=list(feeds),
+        )
+        session.run(save, feeds)

@@ -1,0 +1,171 @@
+"""Exporters for EvalSpec that hand over finished models only."""
+import abc
+import json
+import os
+import shutil
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import UnfinishedError
+from ec_estimator.core.folder import write_atomically
+from ec_estimator.export.checkpoint import write_clean_checkpoint
+from ec_estimator.rewrite import tf_private
+from ec_estimator.training.wrap import FOLDER, compressed_model
+
+
+class FinishedExporter(tf.estimator.Exporter):
+    """Base of exporters that wait for the last trial.
+
+    Before it they log what is missing; at the end of training that is an error.
+    """
+
+    def export(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        """As tf.estimator.Exporter.export.
+
+        Raises:
+          UnfinishedError: training is over and the model is not finished.
+        """
+        model = compressed_model(tf_private.model_fn_of(estimator))
+        missing = model.unfinished(checkpoint_path) if model else ""
+        if missing and is_the_final_export:
+            raise UnfinishedError(f"exporter {self.name!r}: {missing}")
+        if missing:
+            tf.logging.info("Exporter %s waits: %s", self.name, missing)
+            return None
+        return self.hand_over(
+            estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+        )
+
+    @abc.abstractmethod
+    def hand_over(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        """Exports a finished checkpoint; returns the path of what was written."""
+
+
+class FinishedOnly(FinishedExporter):
+    """Makes any tf.estimator.Exporter wait for the last trial."""
+
+    def __init__(self, exporter):
+        self._exporter = exporter
+
+    @property
+    def name(self):
+        return self._exporter.name
+
+    def hand_over(self, *args):
+        return self._exporter.export(*args)
+
+
+class SavedModelExporter(FinishedExporter):
+    """Writes a SavedModel at each evaluation after the last trial.
+
+    The graph is the model's own and the zeros are in its weights, so any TensorFlow
+    1.15 loads it without this package.
+
+    Args:
+      serving_input_receiver_fn: as Estimator.export_saved_model takes it.
+      name: folder under `<model_dir>/export/`.
+      assets_extra: {path inside assets.extra: file to copy there}.
+    """
+
+    def __init__(self, serving_input_receiver_fn, name="saved_model", assets_extra=None):
+        self._receiver_fn = serving_input_receiver_fn
+        self._name = name
+        self._assets_extra = assets_extra
+
+    @property
+    def name(self):
+        return self._name
+
+    def hand_over(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        return estimator.export_saved_model(
+            export_path,
+            self._receiver_fn,
+            assets_extra=self._assets_extra,
+            checkpoint_path=checkpoint_path,
+        )
+
+
+class BestExporter(SavedModelExporter):
+    """Writes a SavedModel when a finished model evaluates better than those before.
+
+    tf.estimator.BestExporter would pick an early checkpoint: less compressed, it
+    scores better. The best result so far is kept beside the exports, so a restarted
+    run goes on from it.
+
+    Args:
+      serving_input_receiver_fn: as Estimator.export_saved_model takes it.
+      metric: key of the evaluation's results.
+      higher_is_better: whether more of the metric is better.
+      name: folder under `<model_dir>/export/`.
+      exports_to_keep: older exports beyond this number are deleted.
+    """
+
+    def __init__(
+        self,
+        serving_input_receiver_fn,
+        metric="loss",
+        higher_is_better=False,
+        name="best",
+        exports_to_keep=5,
+    ):
+        super().__init__(serving_input_receiver_fn, name)
+        self._metric = metric
+        self._sign = 1 if higher_is_better else -1
+        self._exports_to_keep = exports_to_keep
+
+    def hand_over(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        if self._metric not in eval_result:
+            raise ValueError(
+                f"BestExporter.metric: {self._metric!r} is not evaluated; there is "
+                f"{', '.join(sorted(eval_result))}"
+            )
+        value = float(eval_result[self._metric])
+        record = os.path.join(export_path, "best.json")
+        best = None
+        if os.path.exists(record):
+            with open(record) as file:
+                best = json.load(file)["value"]
+        if best is not None and self._sign * value <= self._sign * best:
+            return None
+        path = super().hand_over(
+            estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+        )
+        content = {"metric": self._metric, "value": value, "checkpoint": checkpoint_path}
+        write_atomically(record, json.dumps(content) + "\n")
+        self._delete_old(export_path)
+        return path
+
+    def _delete_old(self, export_path):
+        exports = sorted(name for name in os.listdir(export_path) if name.isdigit())
+        for name in exports[: -self._exports_to_keep]:
+            shutil.rmtree(os.path.join(export_path, name))
+
+
+class CleanCheckpointExporter(FinishedExporter):
+    """Writes a checkpoint of the user's own variables, without slots and state.
+
+    Args:
+      name: folder under `<model_dir>/export/`.
+    """
+
+    def __init__(self, name="clean_checkpoint"):
+        self._name = name
+
+    @property
+    def name(self):
+        return self._name
+
+    def hand_over(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        return write_clean_checkpoint(
+            checkpoint_path, os.path.join(estimator.model_dir, FOLDER), export_path
+        )

@@ -1,0 +1,108 @@
+"""absl flags made from the configs' fields, and the compressors made from the flags."""
+import dataclasses
+
+from absl import flags
+
+from ec_estimator.config import SparsifierConfig
+from ec_estimator.core.errors import ConfigError
+from ec_estimator.sparsity.sparsifier import Sparsifier
+
+# Flag prefix -> (compressor, config). A prefix is also what --compressor takes.
+COMPRESSORS = {"sparsifier": (Sparsifier, SparsifierConfig)}
+
+
+def define(flag_values=flags.FLAGS):
+    """Defines the flags of every compressor, of training and of export.
+
+    `--<compressor>_<field>` for each config field, with the field's default and
+    documentation. Called once, before absl parses the command line.
+
+    Args:
+      flag_values: absl FlagValues to define them in.
+    """
+    options = {"flag_values": flag_values}
+    flags.DEFINE_list(
+        "compressor",
+        [],
+        f"compressors to train with, in this order: {', '.join(COMPRESSORS)}",
+        **options,
+    )
+    flags.DEFINE_string("model_dir", None, "folder of checkpoints and logs", **options)
+    flags.DEFINE_string(
+        "warm_start_from", None, "dense checkpoint, or its folder, to start from", **options
+    )
+    flags.DEFINE_integer("train_steps", None, "global step to train to", **options)
+    flags.DEFINE_integer(
+        "eval_steps", None, "batches an evaluation; default: all", **options
+    )
+    flags.DEFINE_integer(
+        "save_checkpoints_steps", None, "steps between checkpoints", **options
+    )
+    flags.DEFINE_multi_enum(
+        "export",
+        [],
+        ["saved_model", "best", "clean_checkpoint"],
+        "what to write to <model_dir>/export when the model is finished; repeatable",
+        **options,
+    )
+    for prefix, (_, config) in COMPRESSORS.items():
+        for field in dataclasses.fields(config):
+            _define_field(f"{prefix}_{field.name}", field, options)
+
+
+def compressor(flag_values=flags.FLAGS):
+    """The compressors that --compressor names, built from the flags.
+
+    Raises:
+      ConfigError: an unknown compressor, or a value out of range.
+    """
+    built = []
+    for prefix in flag_values["compressor"].value:
+        if prefix not in COMPRESSORS:
+            raise ConfigError(
+                f"--compressor: {prefix!r} is unknown; there is {', '.join(COMPRESSORS)}"
+            )
+        algorithm, config = COMPRESSORS[prefix]
+        values = {
+            field.name: _parse(flag_values[f"{prefix}_{field.name}"].value, field)
+            for field in dataclasses.fields(config)
+        }
+        built.append(algorithm(config(**values)))
+    return built
+
+
+def to_flags(compressors):
+    """The command line that `compressor` builds these compressors from.
+
+    Returns:
+      List of arguments, a flag each; joined by newlines it is a flag file.
+    """
+    names, arguments = [], []
+    for item in compressors:
+        prefix = next(p for p, (_, c) in COMPRESSORS.items() if type(item.config) is c)
+        names.append(prefix)
+        for field in dataclasses.fields(item.config):
+            value = getattr(item.config, field.name)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            arguments.append(f"--{prefix}_{field.name}={text}")
+    return [f"--compressor={','.join(names)}"] + arguments
+
+
+def _define_field(name, field, options):
+    rule, doc = field.metadata["rule"], field.metadata["doc"]
+    if rule.kind == "float":
+        flags.DEFINE_float(name, field.default, doc, **options)
+    elif rule.kind == "integer":
+        flags.DEFINE_integer(name, field.default, doc, **options)
+    elif rule.kind == "enum":
+        flags.DEFINE_enum(name, field.default, rule.choices, doc, **options)
+    else:
+        default = [str(value) for value in field.default]
+        flags.DEFINE_list(name, default, doc, **options)
+
+
+def _parse(value, field):
+    """A flag's value as the config takes it; what is wrong with it the config says."""
+    if field.metadata["rule"].kind == "integers":
+        return [int(v) if v.strip("+-").isdigit() else v for v in value]
+    return value

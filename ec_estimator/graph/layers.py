@@ -1,0 +1,243 @@
+"""Finds the layers of a graph: matrix products and convolutions, and their kernels."""
+import dataclasses
+from typing import Optional, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable")
+# Ops that hand a kernel on as it is.
+_PASS_THROUGH = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast", "Switch")
+# The layers, and which input of each can hold the kernel. A matrix product may have
+# it on either side.
+LAYER_OPS = {
+    "Conv2D": (1,),
+    "Conv3D": (1,),
+    "DepthwiseConv2dNative": (1,),
+    "Conv2DBackpropInput": (1,),
+    "MatMul": (1, 0),
+    "BatchMatMul": (1, 0),
+    "BatchMatMulV2": (1, 0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A variable (or its partitions) that a layer multiplies with.
+
+    name: the variable's name, without partition suffix.
+    parts: the names of the variables it is stored in, in order.
+    part_shapes: their shapes.
+    axis: the axis that the parts are joined on; 0 for a single part.
+    view: steps from the joined variable to the matrix [rows, columns] whose columns
+      are the layer's output channels and whose rows are the taps of one of them:
+      ("reshape", shape) or ("transpose", permutation).
+    matrix_shape: (rows, columns).
+    """
+
+    name: str
+    parts: Tuple[str, ...]
+    part_shapes: Tuple[Tuple[int, ...], ...]
+    axis: int
+    view: Tuple[Tuple[str, Tuple[int, ...]], ...]
+    matrix_shape: Tuple[int, int]
+
+    @property
+    def shape(self):
+        shape = list(self.part_shapes[0])
+        shape[self.axis] = sum(part[self.axis] for part in self.part_shapes)
+        return tuple(shape)
+
+    @property
+    def size(self):
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One op of LAYER_OPS. Without a kernel, `reason` says why there is none."""
+
+    op: str
+    op_type: str
+    kernel: Optional[Kernel]
+    reason: str = ""
+
+
+class _Untraceable(Exception):
+    """The operand does not come from a variable; the message is the reason."""
+
+
+def find_layers(graph, skip=frozenset()):
+    """Every layer op of a graph, in the order of creation.
+
+    Args:
+      graph: a tf.Graph.
+      skip: ops to leave out (the backward pass of a finished training graph).
+    """
+    fed = _fed_ops(graph)
+    layers = []
+    for op in graph.get_operations():
+        if op in skip:
+            continue
+        if op.type in LAYER_OPS:
+            layers.append(_layer(op, fed))
+    return layers + _function_layers(graph)
+
+
+def _layer(op, fed):
+    reasons = []
+    for index in LAYER_OPS[op.type]:
+        try:
+            kernel = _trace_kernel(op, index)
+        except _Untraceable as error:
+            reasons.append((op.inputs[index].op, str(error)))
+        else:
+            return Layer(op.name, op.type, kernel)
+    if all(source in fed for source, _ in reasons) and len(reasons) > 1:
+        return Layer(op.name, op.type, None, "multiplies two activations")
+    # The operand that no input reaches is the one that would be the kernel.
+    reason = next((r for source, r in reasons if source not in fed), reasons[0][1])
+    return Layer(op.name, op.type, None, reason)
+
+
+def _fed_ops(graph):
+    """Ops that depend on what the model is fed."""
+    feeds = ("Placeholder", "PlaceholderWithDefault", "IteratorGetNext")
+    stack = [op for op in graph.get_operations() if op.type in feeds]
+    seen = set()
+    while stack:
+        op = stack.pop()
+        if op not in seen:
+            seen.add(op)
+            for tensor in op.outputs:
+                stack.extend(tensor.consumers())
+    return seen
+
+
+def _function_layers(graph):
+    """Layers inside function bodies: nothing reaches them, so they are only listed."""
+    layers = []
+    for function in graph.as_graph_def().library.function:
+        for node in function.node_def:
+            if node.op in LAYER_OPS:
+                layers.append(
+                    Layer(
+                        f"{function.signature.name}/{node.name}",
+                        node.op,
+                        None,
+                        "is inside a function body (tf.function, Defun or control flow "
+                        "v2); build it in the graph itself",
+                    )
+                )
+    return layers
+
+
+def _trace_kernel(op, index):
+    sources, axis, steps = _trace(op.inputs[index])
+    names, shapes = zip(*sources)
+    shape = list(shapes[0])
+    shape[axis] = sum(part[axis] for part in shapes)
+    steps = steps + _matrix_steps(op, index, op.inputs[index].shape.as_list())
+    view, final = _simplify(tuple(shape), steps)
+    name = names[0].rsplit("/part_", 1)[0] if len(names) > 1 else names[0]
+    return Kernel(name, names, shapes, axis, view, final)
+
+
+def _trace(tensor):
+    """From an op's operand back to its variable.
+
+    Returns:
+      ([(variable name, shape)], axis that joins them, steps on the way forward).
+    """
+    op = tensor.op
+    if op.type in VARIABLE_OPS:
+        return [(op.name, _variable_shape(op))], 0, ()
+    if op.type in _PASS_THROUGH:
+        return _trace(op.inputs[0])
+    if op.type in ("Reshape", "Squeeze", "ExpandDims"):
+        sources, axis, steps = _trace(op.inputs[0])
+        return sources, axis, steps + (("reshape", _static_shape(tensor)),)
+    if op.type == "Transpose":
+        sources, axis, steps = _trace(op.inputs[0])
+        permutation = _constant(op.inputs[1])
+        return sources, axis, steps + (("transpose", permutation),)
+    if op.type == "ConcatV2":
+        return _trace_partitions(op)
+    raise _Untraceable(f"its kernel is computed by {op.type} {op.name!r}")
+
+
+def _trace_partitions(op):
+    """A partitioned variable is read as the concatenation of its parts."""
+    (axis,) = _constant(op.inputs[-1])
+    sources = []
+    for part in list(op.inputs)[:-1]:
+        found, _, steps = _trace(part)
+        if steps or len(found) > 1 or "/part_" not in found[0][0]:
+            raise _Untraceable(f"its kernel is joined by ConcatV2 {op.name!r}")
+        sources.extend(found)
+    return sources, axis % len(sources[0][1]), ()
+
+
+def _variable_shape(op):
+    shape = tf.TensorShape(op.get_attr("shape"))
+    if not shape.is_fully_defined():
+        raise _Untraceable(f"its kernel {op.name!r} has an unknown shape {shape}")
+    dtype = tf.as_dtype(op.get_attr("dtype"))
+    if not dtype.is_floating:
+        raise _Untraceable(f"its kernel {op.name!r} holds {dtype.name}, not floats")
+    return tuple(shape.as_list())
+
+
+def _static_shape(tensor):
+    if not tensor.shape.is_fully_defined():
+        raise _Untraceable(f"its kernel is reshaped to unknown size by {tensor.name!r}")
+    return tuple(tensor.shape.as_list())
+
+
+def _constant(tensor):
+    value = tf.get_static_value(tensor)
+    if value is None:
+        raise _Untraceable(f"its kernel is moved by {tensor.name!r}, not a constant")
+    return tuple(int(v) for v in np.reshape(value, -1))
+
+
+def _matrix_steps(op, index, shape):
+    """Steps from the operand to the matrix [taps, output channels]."""
+    rank = len(shape)
+    if op.type == "Conv2DBackpropInput":
+        # The transposed convolution stores [height, width, out, in].
+        return (("transpose", (0, 1, 3, 2)), ("reshape", (-1, shape[2])))
+    if op.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
+        return (("reshape", (-1, shape[-1])),)
+    flags = ("transpose_a", "transpose_b") if op.type == "MatMul" else ("adj_x", "adj_y")
+    # y = x W has the kernel as [in, out]; in y = W x it is the other way round.
+    swapped = op.get_attr(flags[index]) != (index == 0)
+    if not swapped:
+        return (("reshape", (-1, shape[-1])),)
+    permutation = tuple(range(rank - 2)) + (rank - 1, rank - 2)
+    return (("transpose", permutation), ("reshape", (-1, shape[-2])))
+
+
+def _simplify(shape, steps):
+    """Drops steps that do nothing and joins reshapes; gives the final shape too."""
+    kept = []
+    current = shape
+    for kind, argument in steps:
+        if kind == "transpose":
+            if argument == tuple(range(len(current))):
+                continue
+            current = tuple(current[axis] for axis in argument)
+        else:
+            size = int(np.prod(current, dtype=np.int64))
+            if -1 in argument:
+                known = int(np.prod([n for n in argument if n != -1], dtype=np.int64))
+                argument = tuple(size // known if n == -1 else n for n in argument)
+            if kept and kept[-1][0] == "reshape":
+                kept.pop()
+            current = argument
+        kept.append((kind, argument))
+    # A reshape that restores the shape it started from was joined from two; what is
+    # left of a tensordot is often exactly that.
+    if kept and kept[0] == ("reshape", shape):
+        kept.pop(0)
+    return tuple(kept), current

@@ -1,0 +1,253 @@
+"""The Plan: which kernels each compressor takes, and why not the others. Data only."""
+import collections
+import dataclasses
+import difflib
+from typing import Dict, Tuple
+
+from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.graph.layers import Kernel
+from ec_estimator.graph.walk import ancestors
+
+COMPRESSED = "compressed"
+TRAINS_ONLY = "only trains: the predictions do not read it"
+_LOOKUPS = ("Gather", "GatherV2", "GatherNd", "ResourceGather", "ResourceGatherNd")
+_HANDS_ON = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """What becomes of one layer. decisions: {compressor name: COMPRESSED or why not}."""
+
+    op: str
+    op_type: str
+    kernel: str
+    weights: int
+    decisions: Dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """mode: the mode that was surveyed; kernels: by name, all that any compressor
+    takes; targets: {compressor name: names of the kernels it takes}."""
+
+    mode: str
+    layers: Tuple[Coverage, ...]
+    kernels: Dict[str, Kernel]
+    targets: Dict[str, Tuple[str, ...]]
+
+    def to_dict(self):
+        """JSON-ready; what a run folder is checked against."""
+        return {
+            "mode": self.mode,
+            "kernels": {
+                name: {
+                    "shape": list(kernel.shape),
+                    "parts": list(kernel.parts),
+                    "matrix_shape": list(kernel.matrix_shape),
+                    "compressors": [c for c, t in self.targets.items() if name in t],
+                }
+                for name, kernel in self.kernels.items()
+            },
+        }
+
+    def coverage_dict(self):
+        return {
+            "mode": self.mode,
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+        }
+
+    def with_training_layers(self, layers):
+        """The plan with the layers that only the training graph has."""
+        known = {row.op for row in self.layers} | {row.kernel for row in self.layers}
+        extra = tuple(
+            Coverage(
+                layer.op,
+                layer.op_type,
+                layer.kernel.name if layer.kernel else "",
+                layer.kernel.size if layer.kernel else 0,
+                {compressor: TRAINS_ONLY for compressor in self.targets},
+            )
+            for layer in layers
+            if layer.op not in known
+            and not (layer.kernel and layer.kernel.name in known)
+        )
+        return dataclasses.replace(self, layers=self.layers + extra)
+
+
+def make_plan(mode, graph, layers, outputs, compressors):
+    """Decides for every layer and compressor.
+
+    Args:
+      mode: name of the surveyed mode.
+      graph: the tf.Graph the layers were found in.
+      layers: [Layer] of that graph.
+      outputs: tensors the model predicts; None if they are not known (a finished
+        training graph), then every layer counts as served.
+      compressors: [Compressor].
+
+    Raises:
+      ConfigError: a scope that matches no layer.
+      PlanError: a compressor finds nothing to compress.
+    """
+    served = None
+    if outputs is not None:
+        served = {op.name for op in ancestors(outputs)}
+    reasons = [_model_reason(graph, layer, served) for layer in layers]
+    reasons = _without_embeddings(graph, layers, reasons)
+    decisions = {
+        compressor.name: _decide(compressor, layers, reasons)
+        for compressor in compressors
+    }
+    rows = tuple(
+        Coverage(
+            layer.op,
+            layer.op_type,
+            layer.kernel.name if layer.kernel else "",
+            layer.kernel.size if layer.kernel else 0,
+            {name: decided[index] for name, decided in decisions.items()},
+        )
+        for index, layer in enumerate(layers)
+    )
+    targets = {
+        name: _unique(
+            layer.kernel.name
+            for layer, decision in zip(layers, decided)
+            if decision == COMPRESSED
+        )
+        for name, decided in decisions.items()
+    }
+    for name, kernels in targets.items():
+        if not kernels:
+            _raise_nothing(name, decisions[name])
+    taken = {kernel for kernels in targets.values() for kernel in kernels}
+    kernels = {}
+    for layer in layers:
+        # A kernel that several layers read is viewed as the first one views it.
+        if layer.kernel and layer.kernel.name in taken:
+            kernels.setdefault(layer.kernel.name, layer.kernel)
+    return Plan(mode, rows, kernels, targets)
+
+
+def format_coverage(plan):
+    """The coverage report as a table."""
+    header = ("layer", "op", "kernel", "weights", *plan.targets)
+    rows = [
+        (row.op, row.op_type, row.kernel, str(row.weights or ""), *row.decisions.values())
+        for row in plan.layers
+    ]
+    widths = [max(len(line[i]) for line in [header] + rows) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+        for line in [header] + rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    for name, targets in plan.targets.items():
+        weights = sum(plan.kernels[target].size for target in targets)
+        lines.append(
+            f"{name}: {len(targets)} kernels with {weights} weights, "
+            f"{sum(r.decisions[name] == COMPRESSED for r in plan.layers)} of "
+            f"{len(plan.layers)} layers"
+        )
+    return "\n".join(lines)
+
+
+def _unique(names):
+    return tuple(collections.OrderedDict.fromkeys(names))
+
+
+def _model_reason(graph, layer, served):
+    """Why no compressor can take the layer; "" if one can."""
+    if not layer.kernel:
+        return layer.reason
+    if served is not None and layer.op not in served:
+        return TRAINS_ONLY
+    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
+    kernels_train = not trainable.isdisjoint(layer.kernel.parts)
+    # `trainable=is_training` makes nothing trainable in the surveyed mode: then the
+    # collection says nothing.
+    if trainable and not kernels_train:
+        return f"its kernel {layer.kernel.name!r} is not trainable"
+    return ""
+
+
+def _without_embeddings(graph, layers, reasons):
+    """A table that is looked up stays dense, also where a layer multiplies with it."""
+
+    def is_looked_up(kernel):
+        stack = [graph.get_operation_by_name(part) for part in kernel.parts]
+        while stack:
+            for reader in (r for t in stack.pop().outputs for r in t.consumers()):
+                if reader.type in _LOOKUPS or reader.type.startswith("SparseSegment"):
+                    return True
+                if reader.type in _HANDS_ON:
+                    stack.append(reader)
+        return False
+
+    return [
+        f"its kernel {layer.kernel.name!r} is an embedding table"
+        if layer.kernel and not reason and is_looked_up(layer.kernel)
+        else reason
+        for layer, reason in zip(layers, reasons)
+    ]
+
+
+def _decide(compressor, layers, reasons):
+    """One decision a layer for one compressor."""
+    config = compressor.config
+    _check_scopes(config, layers)
+    decisions = []
+    for layer, reason in zip(layers, reasons):
+        if not reason and config.include_scopes:
+            if not any(_in_scope(layer, scope) for scope in config.include_scopes):
+                reason = "is in none of include_scopes"
+        if not reason:
+            hits = [s for s in config.exclude_scopes if _in_scope(layer, s)]
+            reason = f"is in exclude_scopes {hits[0]!r}" if hits else ""
+        decisions.append(reason or compressor.refusal(layer) or COMPRESSED)
+    # The variable itself changes, so all layers that read it must agree.
+    spared = {
+        layer.kernel.name: layer.op
+        for layer, decision in zip(layers, decisions)
+        if layer.kernel and decision not in (COMPRESSED, TRAINS_ONLY)
+    }
+    return [
+        f"shares its kernel with {spared[layer.kernel.name]!r}, which is left alone"
+        if decision == COMPRESSED and layer.kernel.name in spared
+        else decision
+        for layer, decision in zip(layers, decisions)
+    ]
+
+
+def _in_scope(layer, scope):
+    names = [layer.op] + ([layer.kernel.name] if layer.kernel else [])
+    return any(name == scope or name.startswith(scope + "/") for name in names)
+
+
+def _check_scopes(config, layers):
+    for field in ("include_scopes", "exclude_scopes"):
+        for scope in getattr(config, field):
+            if not any(_in_scope(layer, scope) for layer in layers):
+                known = _all_scopes(layers)
+                nearest = difflib.get_close_matches(scope, known, 3, 0.3) or known[:3]
+                raise ConfigError(
+                    f"{type(config).__name__}.{field}: {scope!r} matches no layer; "
+                    f"nearest: {', '.join(nearest)}"
+                )
+
+
+def _all_scopes(layers):
+    scopes = []
+    for layer in layers:
+        for name in (layer.op, layer.kernel.name if layer.kernel else layer.op):
+            pieces = name.split("/")
+            scopes.extend("/".join(pieces[:n]) for n in range(1, len(pieces) + 1))
+    return list(_unique(scopes))
+
+
+def _raise_nothing(name, decisions):
+    counts = collections.Counter(decisions)
+    reasons = "; ".join(f"{count} x {why}" for why, count in counts.most_common(5))
+    raise PlanError(
+        f"{name}: nothing to compress in the model's {len(decisions)} layers"
+        + (f": {reasons}" if reasons else "")
+    )

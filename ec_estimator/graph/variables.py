@@ -1,0 +1,53 @@
+"""Tells the model's own variables from those of its optimizer."""
+from ec_estimator.core.state import is_state
+
+
+def owner(name, trainable_names):
+    """The trainable variable that `name` belongs to, or None.
+
+    TensorFlow names what belongs to a variable `.../<variable>/<what>`, under whatever
+    scope it was made in; the longest match is the owner.
+    """
+    owners = [n for n in trainable_names if f"/{n}/" in f"/{name}/" and n != name]
+    return max(owners, key=len, default=None)
+
+
+def model_variables(graph):
+    """The variables that a model needs to predict, of a complete training graph.
+
+    All global variables but ours and the optimizer's: its slots (owned by a trainable
+    variable; moving averages of weights are kept, models are served from them) and the
+    powers and rates that feed its Apply ops.
+    """
+    variables = graph.get_collection("variables")
+    trainable = {v.op.name for v in variables if v.trainable}
+    feeds_optimizer = _optimizer_inputs(graph) - {"global_step"}
+
+    def belongs_to_model(variable):
+        name = variable.op.name
+        if name in trainable or name.endswith("/ExponentialMovingAverage"):
+            return True
+        if is_state(name) or owner(name, trainable):
+            return False
+        return name not in feeds_optimizer
+
+    return [variable for variable in variables if belongs_to_model(variable)]
+
+
+def checkpoint_name(variable):
+    """The name a Saver stores a variable under: partitions share their whole's."""
+    info = getattr(variable, "_save_slice_info", None)
+    return info.full_name if info else variable.op.name
+
+
+def _optimizer_inputs(graph):
+    """Names of ops at most one read away from an input of an Apply op."""
+    names = set()
+    for op in graph.get_operations():
+        if op.type.startswith(("Apply", "ResourceApply", "SparseApply")):
+            for tensor in op.inputs:
+                source = tensor.op
+                if source.type in ("Identity", "ReadVariableOp") and source.inputs:
+                    source = source.inputs[0].op
+                names.add(source.name)
+    return names

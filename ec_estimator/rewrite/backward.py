@@ -1,0 +1,134 @@
+"""Finds and gates kernel gradients in a graph whose backward pass exists already.
+
+In Session mode the optimizer has been built before the hook sees the graph. Every
+backward op remembers the forward op it belongs to; what leaves the backward ops of a
+kernel's reader, and was computed without the kernel's values, is the gradient of that
+kernel: the layers are linear in their kernels.
+"""
+import collections
+import re
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.rewrite import tf_private
+
+# After import_meta_graph only the name tells: gradients/<forward op>_grad/...
+_BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")
+# These look at a tensor's shape, not at its values.
+_SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "VariableShape")
+
+
+def backward_ops(graph):
+    """{name of a forward op: [ops of its backward pass]}, in order of creation."""
+    index = collections.defaultdict(list)
+    for op in graph.get_operations():
+        forward = tf_private.forward_op(op)
+        if forward is not None:
+            index[forward.name].append(op)
+        else:
+            match = _BY_NAME.search(op.name)
+            if match:
+                index[match.group(1)].append(op)
+    return index
+
+
+def gate_gradients(graph, backward, name, gate):
+    """Gates every gradient that flows to the kernel variable `name`.
+
+    Args:
+      backward: what `backward_ops` gave.
+      gate: callable(variable name, gradient) -> gradient.
+
+    Returns:
+      How many gradients were gated.
+    """
+    mine = {op for ops in backward.values() for op in ops}
+    gated = 0
+    for read in _reads(graph.get_operation_by_name(name)):
+        for reader in list(read.consumers()):
+            if reader in mine:
+                continue
+            for gradient in _gradients(reader, read, backward.get(reader.name, [])):
+                _gate(gradient, set(backward[reader.name]), name, gate)
+                gated += 1
+    return gated
+
+
+def _reads(variable_op):
+    """The tensors that hold the variable's value outside and inside of loops."""
+    found = []
+    for op in variable_op.outputs[0].consumers():
+        if op.type == "ReadVariableOp":
+            found.append(op.outputs[0])
+        elif op.type == "Identity" and variable_op.type != "VarHandleOp":
+            found.append(op.outputs[0])
+        elif op.type in ("Enter", "Switch") and variable_op.type == "VarHandleOp":
+            for output in op.outputs:
+                found.extend(
+                    reader.outputs[0]
+                    for reader in output.consumers()
+                    if reader.type == "ReadVariableOp"
+                )
+    return found
+
+
+def _gradients(reader, read, ops):
+    """What leaves `ops`, the backward pass of `reader`, as the gradient of `read`."""
+    inside = set(ops)
+    from_values = _computed_from(read, inside)
+    leaving = [
+        output
+        for op in ops
+        for output in op.outputs
+        if op not in from_values
+        and output.dtype == read.dtype.base_dtype
+        and output.shape.is_compatible_with(read.shape)
+        and any(consumer not in inside for consumer in output.consumers())
+    ]
+    if reader.type == "ConcatV2":
+        # All parts of a partitioned kernel look alike; they come in their order.
+        position = list(reader.inputs).index(read)
+        every = [o for op in ops for o in op.outputs if o.op.type == "Slice"]
+        ordered = [o for o in _last_of(ops, every) if o is not None]
+        leaving = ordered[position : position + 1]
+    return leaving
+
+
+def _last_of(ops, slices):
+    """For each slice the tensor that leaves for it: itself or its gated identity."""
+    inside = set(ops)
+    for tensor in slices:
+        gates = [
+            c for c in tensor.consumers() if c in inside and c.type == "Identity"
+        ]
+        yield gates[0].outputs[0] if gates else tensor
+
+
+def _computed_from(read, inside):
+    """The ops inside that depend on the values of `read`."""
+    seen = set()
+    stack = [op for op in read.consumers() if op in inside]
+    while stack:
+        op = stack.pop()
+        if op in seen or op.type in _SHAPE_OPS:
+            continue
+        seen.add(op)
+        for output in op.outputs:
+            stack.extend(c for c in output.consumers() if c in inside)
+    return seen
+
+
+def _gate(gradient, inside, name, gate):
+    op = gradient.op
+    with op.graph.as_default(), tf.name_scope(None), tf.device(op.device):
+        with tf_private.same_context(op):
+            if op.type == "Identity" and op in inside:
+                # The tensor that the user holds is the gated one then.
+                tf_private.replace_input(op, 0, gate(name, op.inputs[0]))
+                return
+            consumers = [c for c in gradient.consumers() if c not in inside]
+            gated = gate(name, gradient)
+    for consumer in consumers:
+        for index, tensor in enumerate(consumer.inputs):
+            if tensor is gradient:
+                tf_private.replace_input(consumer, index, gated)

@@ -1,0 +1,112 @@
+"""Every private name of TensorFlow and Estimator that this package touches, and why."""
+import contextlib
+import copy
+import threading
+
+from tensorflow.python.ops import gradients_util
+
+# tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
+# through this function, looked up as a module attribute at each call.
+_GRADIENTS = "_GradientsHelper"
+_lock = threading.Lock()
+_interceptors = {}
+_original = getattr(gradients_util, _GRADIENTS)
+
+
+@contextlib.contextmanager
+def intercept_gradients(graph, after):
+    """While open, gradients taken in `graph` are passed through `after`.
+
+    Args:
+      graph: the tf.Graph; other graphs, and other threads' graphs, are not affected.
+      after: callable(ys, xs, gradients) -> gradients.
+    """
+    with _lock:
+        _interceptors[graph] = after
+        setattr(gradients_util, _GRADIENTS, _dispatch)
+    try:
+        yield
+    finally:
+        with _lock:
+            del _interceptors[graph]
+            if not _interceptors:
+                setattr(gradients_util, _GRADIENTS, _original)
+
+
+def _dispatch(ys, xs, *args, **kwargs):
+    gradients = _original(ys, xs, *args, **kwargs)
+    as_list = xs if isinstance(xs, (list, tuple)) else [xs]
+    graph = next((x.graph for x in as_list if hasattr(x, "graph")), None)
+    after = _interceptors.get(graph)
+    return after(ys, as_list, gradients) if after else gradients
+
+
+def replace_input(op, index, tensor):
+    """Makes an op that exists read another tensor. Only before a session ran it."""
+    op._update_input(index, tensor)
+
+
+@contextlib.contextmanager
+def same_context(op):
+    """Ops made inside join the conditional or loop that `op` is in.
+
+    Without it, an op that reads a tensor of a branch runs outside of the branch and
+    waits for a value that may never come.
+    """
+    context = op._get_control_flow_context()
+    graph = op.graph
+    outer = graph._get_control_flow_context()
+    graph._set_control_flow_context(context)
+    try:
+        yield
+    finally:
+        graph._set_control_flow_context(outer)
+
+
+def forward_op(op):
+    """The forward op whose gradient this op belongs to, or None.
+
+    Lost when a graph is imported; see rewrite.backward for what serves then.
+    """
+    return op._original_op
+
+
+def model_fn_of(estimator):
+    """The function an Estimator was built with; its public property hides params."""
+    return estimator._model_fn
+
+
+def with_model_fn(estimator, model_fn):
+    """A copy of an Estimator, warm start and all, that calls another model_fn."""
+    twin = copy.copy(estimator)
+    twin._model_fn = model_fn
+    return twin
+
+
+def without_event_files(exporter):
+    """A copy of a BestExporter that does not read earlier evaluations' event files.
+
+    They hold results from before the last trial, which nothing later can beat.
+    """
+    twin = copy.copy(exporter)
+    twin._event_file_pattern = None
+    return twin
+
+
+def saver_variables(saver):
+    """What a built Saver saves, as it was given: a list or a dict; None: everything."""
+    return saver._var_list
+
+
+def saver_options(saver):
+    """The constructor arguments that a Saver was made with."""
+    return {
+        "reshape": saver._reshape,
+        "sharded": saver._sharded,
+        "max_to_keep": saver._max_to_keep,
+        "keep_checkpoint_every_n_hours": saver._keep_checkpoint_every_n_hours,
+        "restore_sequentially": saver._restore_sequentially,
+        "pad_step_number": saver._pad_step_number,
+        "save_relative_paths": saver._save_relative_paths,
+        "filename": saver._filename,
+    }

@@ -1,0 +1,180 @@
+"""Gates what is written into a kernel variable, so that its zeros stay zeros.
+
+A kernel that is zero where its mask is zero needs no mask in the forward pass: the
+variable itself, every checkpoint and every export hold the compressed weights. It
+stays so if no update changes those entries. Updates come from a handful of op types:
+the Apply kernels of TensorFlow's optimizers and plain assignments of hand-written
+ones. All of them are linear in the update or compute it from slots, so gating what
+they are given, and starting their slots afresh where weights are removed, is exact.
+"""
+import dataclasses
+from typing import Any, Optional
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import PlanError
+from ec_estimator.core.state import is_state
+from ec_estimator.graph.variables import owner
+from ec_estimator.rewrite import tf_private
+
+# Op type -> the input that changes the variable.
+_ASSIGNMENTS = {
+    "Assign": 1,
+    "AssignAdd": 1,
+    "AssignSub": 1,
+    "AssignVariableOp": 1,
+    "AssignAddVariableOp": 1,
+    "AssignSubVariableOp": 1,
+}
+# What TensorFlow's Apply kernels call the gradient.
+_GRADIENT_INPUTS = ("grad", "delta")
+# Ops that hand a reference or a handle on.
+_ALIASES = ("Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity", "Identity")
+# Ops that take a reference or a handle and leave the variable as it is.
+_READERS = (
+    "Identity",
+    "IsVariableInitialized",
+    "ReadVariableOp",
+    "Shape",
+    "VarIsInitializedOp",
+    "VariableShape",
+    "ResourceGather",
+    "Gather",
+    "GatherV2",
+    "Save",
+    "SaveSlices",
+    "SaveV2",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Companion:
+    """A variable that follows a kernel entry by entry: a slot, an average, a sum.
+
+    fresh: tensor with the value it starts from where weights are removed (what the
+      optimizer gave it at first); None: zero.
+    """
+
+    variable: Any
+    fresh: Optional[Any]
+
+
+def gate_updates(graph, names, gate):
+    """Gates every write to the named variables and finds what follows them.
+
+    Args:
+      graph: a complete training graph.
+      names: names of the planned variables.
+      gate: callable(variable name, update) -> update.
+
+    Returns:
+      {name: [Companion]}.
+
+    Raises:
+      PlanError: an op writes a planned variable in a way that cannot be gated.
+    """
+    variables = {v.op.name: v for v in _all_variables(graph)}
+    slots = {}
+    for name in names:
+        slots[name] = []
+        for op in _writers(graph, variables[name]):
+            index, slot_names = _gated_input(op, name)
+            with graph.as_default(), tf.name_scope(None), tf.device(op.device):
+                with tf_private.same_context(op):
+                    tf_private.replace_input(op, index, gate(name, op.inputs[index]))
+            slots[name].extend(slot_names)
+    return {
+        name: _companions(name, variables, slots[name]) for name in sorted(names)
+    }
+
+
+def _all_variables(graph):
+    return graph.get_collection("variables") + graph.get_collection("local_variables")
+
+
+def _writers(graph, variable):
+    """Ops that change the variable while training: not its initializer, not restores."""
+    writers = []
+    stack = [variable.op.outputs[0]]
+    while stack:
+        tensor = stack.pop()
+        for op in tensor.consumers():
+            if op.type in _ALIASES:
+                stack.extend(o for o in op.outputs if _is_alias(o))
+            if op.type in _READERS or op.type in _ALIASES or op in writers:
+                continue
+            if not _takes_alias(op, tensor):
+                continue
+            if op is variable.initializer or _restores(op):
+                continue
+            writers.append(op)
+    return writers
+
+
+def _is_alias(tensor):
+    return tensor.dtype == tf.resource or tensor.dtype._is_ref_dtype
+
+
+def _takes_alias(op, tensor):
+    """Whether the op takes the variable itself; most take the value of a reference."""
+    if tensor.dtype == tf.resource:
+        return True
+    position = list(op.inputs).index(tensor)
+    arguments = op.op_def.input_arg
+    # Only ops with one tensor an argument write to references.
+    return position < len(arguments) and arguments[position].is_ref
+
+
+def _restores(op):
+    """Whether an assignment takes its value from a checkpoint."""
+    if op.type not in _ASSIGNMENTS:
+        return False
+    source = op.inputs[1].op
+    while source.type in ("Identity", "Reshape", "Cast"):
+        source = source.inputs[0].op
+    return source.type in ("RestoreV2", "Restore", "RestoreSlice")
+
+
+def _gated_input(op, name):
+    """(index of the input to gate, names of the slots that the op keeps)."""
+    if op.type in _ASSIGNMENTS:
+        return _ASSIGNMENTS[op.type], []
+    arguments = [argument.name for argument in op.op_def.input_arg]
+    dense = op.type.startswith(("Apply", "ResourceApply"))
+    gradient = [a for a in arguments if a in _GRADIENT_INPUTS]
+    if not dense or not gradient:
+        raise PlanError(
+            f"kernel {name!r} is written by {op.type} {op.name!r}, whose update cannot be "
+            "masked; add the kernel to exclude_scopes"
+        )
+    slots = [
+        _variable_name(tensor)
+        for argument, tensor in zip(op.op_def.input_arg, op.inputs)
+        if argument.name != "var" and (argument.is_ref or argument.type == tf.resource)
+    ]
+    return arguments.index(gradient[0]), slots
+
+
+def _variable_name(tensor):
+    op = tensor.op
+    while op.type in _ALIASES:
+        op = op.inputs[0].op
+    return op.name
+
+
+def _companions(name, variables, slots):
+    """Slots of the optimizer, and other untrained variables kept beside the kernel."""
+    shape = variables[name].shape
+    trainable = {n for n, variable in variables.items() if variable.trainable}
+    found = [
+        Companion(variables[slot], variables[slot].initial_value)
+        for slot in dict.fromkeys(slots)
+        if slot in variables and variables[slot].shape == shape
+    ]
+    for other, variable in variables.items():
+        if other in slots or is_state(other) or variable.shape != shape:
+            continue
+        if variable.trainable or owner(other, trainable) != name:
+            continue
+        found.append(Companion(variable, None))
+    return found

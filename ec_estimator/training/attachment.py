@@ -1,0 +1,145 @@
+"""The compressors in one training graph, whichever way they came into it."""
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.compressor import Compressor
+from ec_estimator.core.errors import CompressionError, PlanError
+from ec_estimator.core.state import is_state
+from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.plan import make_plan
+from ec_estimator.graph.variables import model_variables
+from ec_estimator.rewrite.backward import backward_ops, gate_gradients
+from ec_estimator.rewrite.gradients import gated_gradients
+from ec_estimator.rewrite.updates import gate_updates
+
+# A graph that has been attached to says so here.
+_COLLECTION = "ec_estimator/attached"
+
+
+class Attachment:
+    """Gates what reaches the planned kernels, and holds the ops of the trials.
+
+    Args:
+      graph: the training graph.
+      plan: graph.plan.Plan.
+      compressors: [Compressor], applied left to right.
+    """
+
+    def __init__(self, graph, plan, compressors):
+        if graph.get_collection(_COLLECTION):
+            raise PlanError(
+                "this graph has a compression hook already; use one hook or one "
+                "compress() a graph, with all compressors in its list"
+            )
+        graph.add_to_collection(_COLLECTION, True)
+        self.graph = graph
+        self.plan = plan
+        self.compressors = compressors
+        self._attached = None
+        self._parts = {
+            name: frozenset(
+                part for target in targets for part in plan.kernels[target].parts
+            )
+            for name, targets in plan.targets.items()
+        }
+
+    @property
+    def names(self):
+        """The names of all planned variables."""
+        return frozenset().union(*self._parts.values())
+
+    @property
+    def attached(self):
+        """[Attached], in the order of the compressors.
+
+        Made on first use and not before: as long as no op of ours is in the graph, the
+        user's initializers and dropout get the seeds that they have without us.
+        """
+        if self._attached is None:
+            variables = {v.op.name: v for v in self.graph.get_collection("variables")}
+            missing = sorted(self.names - set(variables))
+            if missing:
+                raise PlanError(
+                    f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in the "
+                    "training graph; its name must be the same in both modes"
+                )
+            self._attached = [
+                compressor.attach(
+                    [self.plan.kernels[k] for k in self.plan.targets[compressor.name]],
+                    variables,
+                )
+                for compressor in self.compressors
+            ]
+        return self._attached
+
+    def gate(self, name, update):
+        for compressor, attached in zip(self.compressors, self.attached):
+            if name in self._parts[compressor.name]:
+                update = attached.gate(name, update)
+        return update
+
+    def gradients(self):
+        """Context in which gradients that are taken come out gated."""
+        return gated_gradients(self.graph, self.names, self.gate)
+
+    def finish(self):
+        """Completes a graph that now has its optimizer."""
+        attached = self.attached  # Raises what is wrong before anything is changed.
+        self.model_variables = model_variables(self.graph)
+        companions = gate_updates(self.graph, self.names, self.gate)
+        for compressor, part in zip(self.compressors, attached):
+            names = self._parts[compressor.name]
+            part.finish({n: c for n, c in companions.items() if n in names})
+
+    @property
+    def state(self):
+        """Our variables in the graph."""
+        return [
+            v for v in self.graph.get_collection("variables") if is_state(v.op.name)
+        ]
+
+
+def attach_to_finished_graph(graph, compressors):
+    """Attaches to a graph that has its backward pass and optimizer already.
+
+    Raises:
+      PlanError, ConfigError: nothing to compress, a second hook, a scope that matches
+        nothing, an update that cannot be gated.
+    """
+    backward = backward_ops(graph)
+    skip = {op for ops in backward.values() for op in ops}
+    plan = make_plan("session", graph, find_layers(graph, skip), None, compressors)
+    attachment = Attachment(graph, plan, compressors)
+    with graph.as_default():
+        for name in sorted(attachment.names):
+            if not gate_gradients(graph, backward, name, attachment.gate):
+                tf.logging.warning(
+                    "No gradient of kernel %s was found in the graph. Its zeros are kept, "
+                    "but a clipping by norm counts the gradients of removed weights; "
+                    "build the optimizer with tf.gradients or tf.train.Optimizer.",
+                    name,
+                )
+        attachment.finish()
+    return attachment
+
+
+def as_compressors(compressors):
+    """A compressor or a list of them as a tuple.
+
+    Raises:
+      CompressionError: something else, none, or two of a kind.
+    """
+    if isinstance(compressors, Compressor):
+        compressors = (compressors,)
+    compressors = tuple(compressors)
+    for compressor in compressors:
+        if not isinstance(compressor, Compressor):
+            raise CompressionError(
+                f"{compressor!r} is not a compressor; pass for example "
+                "Sparsifier(SparsifierConfig())"
+            )
+    names = [compressor.name for compressor in compressors]
+    if not names or len(set(names)) < len(names):
+        raise CompressionError(
+            f"compressors {names}: give at least one, and each kind once"
+        )
+    return compressors

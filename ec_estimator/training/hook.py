@@ -1,0 +1,241 @@
+"""Runs the trials: when they are due, and what is said of them."""
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import CompressionError
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import SCOPE
+from ec_estimator.graph.plan import format_coverage
+from ec_estimator.graph.variables import checkpoint_name
+from ec_estimator.training.attachment import (
+    as_compressors,
+    attach_to_finished_graph,
+)
+
+
+class TrialHook(tf.train.SessionRunHook):
+    """Runs each compressor's trials just before the steps they belong to.
+
+    Whether a trial is due is decided by the global step and by the trial counter in
+    the checkpoint, so a run that was killed goes on where its checkpoint is.
+
+    Args:
+      attachment: training.attachment.Attachment of the session's graph.
+      folder: RunFolder for trials.jsonl, or None.
+      summary_dir: folder of the TensorBoard event file, or None.
+      announce: callable(str) that shows a line to the user.
+    """
+
+    def __init__(self, attachment, folder, summary_dir, announce=tf.logging.info):
+        self._attachment = attachment
+        self._folder = folder
+        self._summary_dir = summary_dir
+        self._announce = announce
+
+    def begin(self):
+        self._step_tensor = tf.train.get_global_step()
+        self._step_fetch = self._step_tensor
+        self._writer = None
+        if self._summary_dir:
+            self._writer = tf.summary.FileWriterCache.get(self._summary_dir)
+
+    def after_create_session(self, session, coord):
+        self._step = int(session.run(self._step_tensor))
+        self._done = [
+            int(session.run(a.trial_counter)) for a in self._attachment.attached
+        ]
+        for compressor, done in zip(self._attachment.compressors, self._done):
+            schedule = compressor.schedule
+            due = schedule.next_due(done)
+            if done:
+                self._announce(
+                    f"{compressor.name}: resumed after trial {done}/"
+                    f"{schedule.num_trials} at step {self._step}"
+                )
+            elif due is not None and self._step > due + schedule.step_interval:
+                raise CompressionError(
+                    f"{compressor.name}: training starts at step {self._step}, where "
+                    f"trial 1 (step {due + 1}) and others after it are overdue; set "
+                    f"start_step={self._step}"
+                )
+
+    def before_run(self, run_context):
+        # The fetched step may be the one before the update of that run, so look again
+        # when a trial is near.
+        if any(
+            due is not None and self._step + 1 >= due for _, _, _, due in self._due()
+        ):
+            self._step = int(run_context.session.run(self._step_tensor))
+            self._run_due_trials(run_context.session)
+        return tf.train.SessionRunArgs(self._step_fetch)
+
+    def after_run(self, run_context, run_values):
+        self._step = int(run_values.results)
+
+    def end(self, session):
+        for index, compressor, schedule, due in self._due():
+            if due is not None:
+                tf.logging.warning(
+                    "%s: training ended after trial %d of %d; the model is not finished "
+                    "before step %d.",
+                    compressor.name,
+                    self._done[index],
+                    schedule.num_trials,
+                    schedule.last_step,
+                )
+
+    def _due(self):
+        """(index, compressor, schedule, global step of the next trial or None)."""
+        for index, compressor in enumerate(self._attachment.compressors):
+            schedule = compressor.schedule
+            yield index, compressor, schedule, schedule.next_due(self._done[index])
+
+    def _run_due_trials(self, session):
+        for index, compressor, schedule, due in self._due():
+            # More than one when other workers have moved the global step on.
+            while due is not None and self._step >= due:
+                self._run_trial(session, index, compressor, schedule)
+                due = schedule.next_due(self._done[index])
+
+    def _run_trial(self, session, index, compressor, schedule):
+        trial = self._done[index] + 1
+        ratio = schedule.ratio(trial)
+        started = time.time()
+        report = self._attachment.attached[index].run_trial(session, trial, ratio)
+        seconds = time.time() - started
+        self._done[index] = trial
+        self._announce(
+            f"{compressor.name}: trial {trial}/{schedule.num_trials} before step "
+            f"{self._step + 1}: ratio {report.ratio:.4f} "
+            f"(target {schedule.target:g}), {seconds:.2f} s"
+        )
+        if ratio > 0 and report.ratio == 0:
+            tf.logging.warning(
+                "%s: trial %d removed nothing; its ratio %.4f is less than one block",
+                compressor.name,
+                trial,
+                ratio,
+            )
+        for note in report.notes:
+            self._announce(f"{compressor.name}: {note}")
+        if self._folder:
+            self._folder.record_trial(
+                {
+                    "compressor": compressor.name,
+                    "trial": trial,
+                    "step": self._step + 1,
+                    "ratio": report.ratio,
+                    "seconds": round(seconds, 3),
+                    "per_kernel": report.per_kernel,
+                }
+            )
+        if self._writer:
+            summary = _summary(compressor.name, trial, schedule, report)
+            self._writer.add_summary(summary, self._step)
+            self._writer.flush()
+
+
+class CompressionHook(TrialHook):
+    """Compresses the graph of a MonitoredSession while it trains.
+
+    Put it among the session's hooks; the graph, optimizer included, must be complete.
+    Without a global step in the graph every `run` of the session counts as a step.
+
+    Args:
+      compressor: a Compressor or a list of them.
+      save_dir: folder for plan, coverage, trials and, at the end of training, a clean
+        checkpoint `clean/model.ckpt` with the user's variables; None: nothing is
+        written.
+
+    Raises:
+      RunFolderError: save_dir is a file or cannot be written.
+    """
+
+    def __init__(self, compressor, save_dir=None):
+        self._compressors = as_compressors(compressor)
+        folder = RunFolder(save_dir).create() if save_dir is not None else None
+        super().__init__(None, folder, save_dir)
+
+    def begin(self):
+        graph = tf.get_default_graph()
+        self._attachment = attach_to_finished_graph(graph, self._compressors)
+        plan = self._attachment.plan
+        tf.logging.info("Compression plan:\n%s", format_coverage(plan))
+        if self._folder:
+            bind(self._folder, self._attachment)
+        for saver in graph.get_collection("savers"):
+            if saver.saver_def is not None:
+                tf.logging.warning(
+                    "The graph has a Saver that was built before the compression hook "
+                    "and does not save its state (%s/...): a restart from its "
+                    "checkpoints would begin with dense masks. Leave the Saver to the "
+                    "session's Scaffold.",
+                    SCOPE,
+                )
+        # The kernels hold their zeros already, so leaving our state and the optimizer's
+        # away is all that makes a checkpoint clean.
+        self._clean_saver = tf.train.Saver(
+            self._attachment.model_variables, max_to_keep=1
+        )
+        super().begin()
+        if self._step_tensor is None:
+            with tf.name_scope(None):
+                counter = tf.Variable(
+                    0, trainable=False, dtype=tf.int64, name=f"{SCOPE}/step"
+                )
+                self._step_tensor = counter
+                self._step_fetch = counter.assign_add(1)
+
+    def end(self, session):
+        super().end(session)
+        if self._folder:
+            self._clean_saver.save(
+                session,
+                self._folder.file("clean/model.ckpt"),
+                global_step=self._step,
+                write_meta_graph=False,
+            )
+
+
+def bind(folder, attachment):
+    """Ties a run folder to the plan and settings of this run."""
+    folder.bind(
+        attachment.plan.to_dict(),
+        {c.name: c.config.to_dict() for c in attachment.compressors},
+        {checkpoint_name(variable) for variable in attachment.model_variables},
+    )
+    folder.write_json("coverage.json", attachment.plan.coverage_dict())
+
+
+def _summary(name, trial, schedule, report):
+    """TensorBoard: ratio, target and trial, ratio of each kernel, mask densities."""
+    scalars = {
+        f"compression/{name}/ratio": report.ratio,
+        f"compression/{name}/scheduled_ratio": schedule.ratio(trial),
+        f"compression/{name}/trial": trial,
+    }
+    for kernel, ratio in report.per_kernel.items():
+        scalars[f"compression/{name}/kernels/{kernel}"] = ratio
+    summary = tf.Summary()
+    for tag, value in scalars.items():
+        summary.value.add(tag=tag, simple_value=value)
+    densities = 1.0 - np.array(list(report.per_kernel.values()))
+    summary.value.add(
+        tag=f"compression/{name}/mask_density", histo=_histogram(densities)
+    )
+    return summary
+
+
+def _histogram(values):
+    counts, edges = np.histogram(values, bins=20, range=(0.0, 1.0))
+    return tf.HistogramProto(
+        min=values.min(),
+        max=values.max(),
+        num=len(values),
+        sum=values.sum(),
+        sum_squares=(values**2).sum(),
+        bucket_limit=edges[1:],
+        bucket=counts,
+    )

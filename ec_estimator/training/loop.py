@@ -1,0 +1,84 @@
+"""train_and_evaluate(): TensorFlow's, with what compression needs around it."""
+import sys
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.export.exporters import FinishedExporter, FinishedOnly
+from ec_estimator.rewrite import tf_private
+from ec_estimator.training.progress import ProgressBar
+from ec_estimator.training.wrap import compress, compressed_model
+
+
+def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
+    """tf.estimator.train_and_evaluate for an Estimator that is compressed.
+
+    Before training it checks that `max_steps` leaves room for all trials. Exporters see
+    only checkpoints from after the last trial. On a terminal a progress bar runs.
+
+    Args:
+      estimator: a tf.estimator.Estimator, made with `compress`, or any other together
+        with `compressor`.
+      train_spec, eval_spec: as TensorFlow takes them.
+      compressor: Compressor(s) for an estimator that was made without us. Its own
+        model_dir, params, config and warm start are used.
+
+    Returns:
+      As tf.estimator.train_and_evaluate: (evaluation, exports).
+
+    Raises:
+      ConfigError: `max_steps` is too small; the message names the steps needed.
+      PlanError: nothing to compress with, or `compressor` given twice.
+    """
+    estimator = _compressed(estimator, compressor)
+    model = compressed_model(tf_private.model_fn_of(estimator))
+    _check_steps(model.compressors, train_spec.max_steps)
+    eval_spec = eval_spec._replace(
+        exporters=tuple(_finished_only(e) for e in eval_spec.exporters)
+    )
+    if not sys.stderr.isatty():
+        return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
+    bar = ProgressBar(train_spec.max_steps)
+    train_spec = train_spec._replace(hooks=tuple(train_spec.hooks) + (bar,))
+    announce, model.announce = model.announce, bar.write
+    try:
+        return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
+    finally:
+        model.announce = announce
+
+
+def _compressed(estimator, compressor):
+    model_fn = tf_private.model_fn_of(estimator)
+    if compressor is not None:
+        return tf_private.with_model_fn(estimator, compress(model_fn, compressor))
+    if compressed_model(model_fn) is None:
+        raise PlanError(
+            "this Estimator was made without compress(); pass compressor=, for example "
+            "Sparsifier(SparsifierConfig())"
+        )
+    return estimator
+
+
+def _check_steps(compressors, max_steps):
+    for compressor in compressors:
+        schedule = compressor.schedule
+        if max_steps is None:
+            tf.logging.warning(
+                "%s: TrainSpec.max_steps is not set; the model is finished at step %d.",
+                compressor.name,
+                schedule.last_step,
+            )
+        elif max_steps < schedule.last_step:
+            raise ConfigError(
+                f"TrainSpec.max_steps={max_steps} is too small for {compressor.name}: "
+                f"{schedule.num_trials} trials every {schedule.step_interval} steps from "
+                f"step {schedule.start_step} need {schedule.last_step}"
+            )
+
+
+def _finished_only(exporter):
+    if isinstance(exporter, FinishedExporter):
+        return exporter
+    if isinstance(exporter, tf.estimator.BestExporter):
+        exporter = tf_private.without_event_files(exporter)
+    return FinishedOnly(exporter)

@@ -1,0 +1,252 @@
+"""compress(): a model_fn in, a model_fn that trains compressed out."""
+import contextlib
+import os
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.util import function_utils
+
+from ec_estimator.core.errors import PlanError, RunFolderError, UnfinishedError
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import open_checkpoint, trials_done
+from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.plan import format_coverage, make_plan
+from ec_estimator.graph.survey import survey
+from ec_estimator.rewrite import tf_private
+from ec_estimator.training.attachment import Attachment, as_compressors
+from ec_estimator.training.hook import TrialHook, bind
+
+FOLDER = "compression"
+_TRAIN = tf.estimator.ModeKeys.TRAIN
+_PREDICT = tf.estimator.ModeKeys.PREDICT
+
+
+def compress(model_fn, compressors):
+    """Wraps an Estimator's model_fn so that it trains compressed.
+
+    The model is surveyed once, in the graph it predicts with. TRAIN gets masks, their
+    updates and the hook that runs the trials; EVAL and PREDICT are the user's own
+    graph, because the variables themselves hold the compressed weights.
+
+    Args:
+      model_fn: as tf.estimator.Estimator takes it; not modified.
+      compressors: a Compressor, or a list that is applied left to right.
+
+    Returns:
+      A model_fn with the same arguments (and `labels`, `mode` and `config`).
+    """
+    return CompressedModel(model_fn, as_compressors(compressors)).model_fn()
+
+
+def compressed_model(model_fn):
+    """The CompressedModel behind what `compress` returned, or None."""
+    return getattr(model_fn, "compressed_model", None)
+
+
+class CompressedModel:
+    """A model_fn with its compressors, and its plan once there is one."""
+
+    def __init__(self, model_fn, compressors):
+        if compressed_model(model_fn):
+            raise PlanError(
+                "this model_fn is compressed already; pass all compressors to one "
+                "compress() in a list"
+            )
+        self._model_fn = model_fn
+        self._arguments = set(function_utils.fn_args(model_fn))
+        self._plan = None
+        self.compressors = compressors
+        self.announce = tf.logging.info
+
+    def model_fn(self):
+        """A function with the signature that Estimator inspects."""
+        if "params" in self._arguments:
+
+            def compressed(features, labels, mode, params, config):
+                return self._build(features, labels, mode, params, config)
+
+        else:
+
+            def compressed(features, labels, mode, config):
+                return self._build(features, labels, mode, None, config)
+
+        compressed.compressed_model = self
+        return compressed
+
+    def plan(self, features, labels, params, config):
+        """The Plan; the survey is made at the first call.
+
+        Raises:
+          PlanError, ConfigError: see graph.survey and graph.plan.
+        """
+        if self._plan is None:
+            seen = survey(
+                lambda f, l, mode: self._call(f, l, mode, params, config),
+                features,
+                labels,
+            )
+            self._plan = make_plan(
+                seen.mode,
+                seen.graph,
+                find_layers(seen.graph),
+                seen.outputs,
+                self.compressors,
+            )
+        return self._plan
+
+    def _call(self, features, labels, mode, params, config):
+        """As Estimator calls a model_fn: with the arguments that it has."""
+        if labels is not None and "labels" not in self._arguments:
+            raise PlanError("model_fn does not take labels, but input_fn returns some")
+        offered = {"labels": labels, "mode": mode, "params": params, "config": config}
+        return self._model_fn(
+            features=features,
+            **{k: v for k, v in offered.items() if k in self._arguments},
+        )
+
+    def _build(self, features, labels, mode, params, config):
+        if mode == _TRAIN:
+            return self._build_training(features, labels, params, config)
+        spec = self._call(features, labels, mode, params, config)
+        _check_spec(spec, mode)
+        return self._guard_export(spec) if mode == _PREDICT else spec
+
+    def _build_training(self, features, labels, params, config):
+        self._check_start(config.model_dir)
+        plan = self.plan(features, labels, params, config)
+        graph = tf.get_default_graph()
+        attachment = Attachment(graph, plan, self.compressors)
+        with attachment.gradients():
+            spec = self._call(features, labels, _TRAIN, params, config)
+        _check_spec(spec, _TRAIN)
+        backward = tf_private.forward_op
+        attachment.plan = plan.with_training_layers(
+            find_layers(graph, {op for op in graph.get_operations() if backward(op)})
+        )
+        attachment.finish()
+        if config.is_chief:
+            folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
+            bind(folder, attachment)
+            tf.logging.info("Compression plan:\n%s", format_coverage(attachment.plan))
+            hook = TrialHook(attachment, folder, config.model_dir, self.announce)
+            spec = spec._replace(
+                training_chief_hooks=tuple(spec.training_chief_hooks) + (hook,)
+            )
+        return spec._replace(scaffold=_saving_state(spec.scaffold, attachment.state))
+
+    def _check_start(self, model_dir):
+        """A checkpoint that training would go on from must hold our state."""
+        path = tf.train.latest_checkpoint(model_dir) if model_dir else None
+        if path is None:
+            return
+        reader = open_checkpoint(path)
+        for compressor in self.compressors:
+            if trials_done(reader, compressor.name) is None:
+                raise RunFolderError(
+                    f"checkpoint {path!r} was trained without {compressor.name}; use a "
+                    f"new model_dir and start from it with "
+                    f"warm_start_from=ec_estimator.warm_start({model_dir!r})"
+                )
+
+    def unfinished(self, checkpoint_path):
+        """What is missing before a checkpoint is a finished model; "" if nothing is.
+
+        Raises:
+          RunFolderError: the checkpoint cannot be read.
+        """
+        reader = open_checkpoint(checkpoint_path)
+        for compressor in self.compressors:
+            done, needed = trials_done(reader, compressor.name), compressor.schedule
+            if done is not None and done < needed.num_trials:
+                return (
+                    f"{compressor.name}: checkpoint {checkpoint_path!r} has been through "
+                    f"trial {done} of {needed.num_trials}; train to step "
+                    f"{needed.last_step}"
+                )
+        return ""
+
+    def _guard_export(self, spec):
+        """Lets predictions through, but no export of an unfinished checkpoint."""
+        scaffold = spec.scaffold or tf.train.Scaffold()
+        savers = tf.get_collection(tf.GraphKeys.SAVERS)
+        own = scaffold.saver or (savers[0] if savers else None)
+        if own is None:
+            saver = _ExportSaver(self.unfinished, sharded=True, allow_empty=True)
+        else:
+            own.build()
+            saver = _ExportSaver(self.unfinished, saver_def=own.as_saver_def())
+        return spec._replace(
+            scaffold=tf.train.Scaffold(saver=saver, copy_from_scaffold=scaffold)
+        )
+
+
+class _ExportSaver(tf.train.Saver):
+    """A Saver that restores anything, and saves only finished models.
+
+    An Estimator restores with the Saver of its Scaffold to predict as well as to
+    export, and saves with it only when it exports.
+    """
+
+    def __init__(self, unfinished, **kwargs):
+        super().__init__(**kwargs)
+        self._unfinished = unfinished
+        self._restored = None
+
+    def restore(self, sess, save_path):
+        self._restored = save_path
+        super().restore(sess, save_path)
+
+    def save(self, *args, **kwargs):
+        missing = self._unfinished(self._restored) if self._restored else ""
+        if missing and not _unfinished_allowed:
+            raise UnfinishedError(
+                f"{missing}, or export inside `with ec_estimator.unfinished_export():`"
+            )
+        return super().save(*args, **kwargs)
+
+
+_unfinished_allowed = []
+
+
+@contextlib.contextmanager
+def unfinished_export():
+    """Inside, checkpoints from before the last trial may be exported."""
+    _unfinished_allowed.append(True)
+    try:
+        yield
+    finally:
+        _unfinished_allowed.pop()
+
+
+def _check_spec(spec, mode):
+    if not isinstance(spec, tf.estimator.EstimatorSpec):
+        raise PlanError(
+            f"model_fn returned {spec!r} for mode {mode!r}; it has to return an "
+            "EstimatorSpec"
+        )
+
+
+def _saving_state(scaffold, state):
+    """A Scaffold whose Saver holds our variables too.
+
+    A Saver that is not built yet takes all variables when it is. One that is, or that
+    was given a list, gets a successor with ours added.
+    """
+    scaffold = scaffold or tf.train.Scaffold()
+    savers = tf.get_collection_ref(tf.GraphKeys.SAVERS)
+    own = scaffold.saver or (savers[0] if savers else None)
+    if own is None or tf_private.saver_variables(own) is None and not own.saver_def:
+        return scaffold
+    variables = tf_private.saver_variables(own)
+    if variables is None:
+        raise PlanError(
+            "the Scaffold's Saver was made from a saver_def, so the compression state "
+            "cannot be added to it; make it from a list of variables"
+        )
+    if isinstance(variables, dict):
+        variables = {**variables, **{v.op.name: v for v in state}}
+    else:
+        variables = list(variables) + list(state)
+    successor = tf.train.Saver(variables, **tf_private.saver_options(own))
+    if own in savers:
+        savers[savers.index(own)] = successor
+    return tf.train.Scaffold(saver=successor, copy_from_scaffold=scaffold)
