@@ -1,5 +1,6 @@
 """Finds the layers of a graph: matrix products and convolutions, and their kernels."""
 import dataclasses
+import re
 from typing import Optional, Tuple
 
 import numpy as np
@@ -139,7 +140,8 @@ def _trace_kernel(op, index):
     shape[axis] = sum(part[axis] for part in shapes)
     steps = steps + _matrix_steps(op, index, op.inputs[index].shape.as_list())
     view, final = _simplify(tuple(shape), steps)
-    name = names[0].rsplit("/part_", 1)[0] if len(names) > 1 else names[0]
+    # A partitioner that decides for a single part names it so, too.
+    name = re.sub(r"/part_\d+$", "", names[0])
     return Kernel(name, names, shapes, axis, view, final)
 
 
