@@ -1,6 +1,6 @@
 """The configs. One declaration a field gives validation, flag and documentation."""
 import dataclasses
-import operator
+import numbers
 from typing import Any, Callable, NamedTuple, Tuple
 
 from ec_estimator.core.errors import ConfigError
@@ -23,7 +23,8 @@ class Rule(NamedTuple):
 
 def _ratio():
     def parse(value):
-        if isinstance(value, (bool, str)):
+        # True is a number to Python, and float() reads text.
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError
         value = float(value)
         if not 0.0 <= value <= 1.0:  # also refuses NaN
@@ -34,9 +35,9 @@ def _ratio():
 
 
 def _integer(value, low):
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError
-    value = operator.index(value)
+    value = int(value)
     if value < low:
         raise ValueError
     return value
@@ -48,7 +49,7 @@ def _at_least(low, text):
 
 def _block_shape():
     def parse(value):
-        if isinstance(value, str):
+        if isinstance(value, (str, bytes)):
             raise TypeError
         rows, columns = value
         return _integer(rows, 1), _integer(columns, 1)
@@ -61,7 +62,7 @@ def _scopes():
         if isinstance(value, str):
             raise TypeError
         value = tuple(value)
-        if not all(isinstance(scope, str) and scope for scope in value):
+        if not all(isinstance(scope, str) and scope.strip("/") for scope in value):
             raise TypeError
         return tuple(scope.rstrip("/") for scope in value)
 
@@ -70,7 +71,7 @@ def _scopes():
 
 def _one_of(*choices):
     def parse(value):
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise ValueError
         return value
 
@@ -96,7 +97,7 @@ class Config:
             rule = field.metadata["rule"]
             try:
                 value = rule.parse(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
                     f"{type(self).__name__}.{field.name}: must be {rule.text}, "
                     f"got {value!r}"

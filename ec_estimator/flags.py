@@ -103,6 +103,9 @@ def _define_field(name, field, options):
 
 def _parse(value, field):
     """A flag's value as the config takes it; what is wrong with it the config says."""
-    if field.metadata["rule"].kind == "integers":
-        return [int(v) if v.strip("+-").isdigit() else v for v in value]
-    return value
+    if field.metadata["rule"].kind != "integers":
+        return value
+    try:
+        return [int(text) for text in value]
+    except ValueError:
+        return value

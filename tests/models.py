@@ -12,7 +12,7 @@ ONE_THREAD = tf.ConfigProto(
     intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
 )
 CLASSES = 5
-BATCH = 4
+BATCH = 2
 
 
 def run_config(model_dir, **kwargs):
@@ -218,7 +218,7 @@ def _rewrapped(estimator, wrap, partitioner=None):
 MODELS = {
     "layers": _from_network(_layers_network, (9, 9, 3)),
     "resnet_v1_50": _from_network(_resnet_network, (32, 32, 3)),
-    "inception_v3": _from_network(_inception_network, (80, 80, 3)),
+    "inception_v3": _from_network(_inception_network, (107, 107, 3)),
     "raw": _from_network(_raw_network, (8, 8, 3), lambda: tf.train.AdamOptimizer()),
     "keras_layers": _from_network(_keras_layers_network, (8, 8, 3)),
     "keras_estimator": _functional_keras,

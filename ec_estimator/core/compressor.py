@@ -78,10 +78,10 @@ class Attached(abc.ABC):
         """Builds the ops of a trial. Called once, after the user's graph is complete.
 
         Args:
-          companions: {kernel variable name: [graph variables that follow it, with the
-            value each starts from]} (rewrite.updates.Companion).
+          companions: {kernel variable name: [rewrite.updates.Companion]}, the variables
+            that follow a kernel and what each starts from.
         """
 
     @abc.abstractmethod
-    def run_trial(self, session, ratio):
-        """Brings the kernels to `ratio` and returns a TrialReport."""
+    def run_trial(self, session, trial, ratio):
+        """Brings the kernels to `ratio`, counts the trial, returns a TrialReport."""

@@ -2,6 +2,7 @@
 import json
 import os
 import tempfile
+import uuid
 
 import tensorflow.compat.v1 as tf
 
@@ -13,11 +14,11 @@ FORMAT_VERSION = 1
 
 def write_atomically(path, text):
     """Writes text under a temporary name, then renames; readers see all or nothing."""
-    handle, temporary = tempfile.mkstemp(
-        dir=os.path.dirname(path), prefix=os.path.basename(path) + "."
-    )
+    # Not mkstemp, whose files nobody else may read: exports are for other users, too.
+    temporary = f"{path}.{uuid.uuid4().hex}"
+    file = open(temporary, "x")
     try:
-        with os.fdopen(handle, "w") as file:
+        with file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -121,7 +122,7 @@ class RunFolder:
 
     def _check_configs(self, known, configs):
         before = known.get("compressors")
-        if not isinstance(before, dict):
+        if not _is_table(before):
             raise RunFolderError(
                 f"{self.file('manifest.json')!r} is damaged (no 'compressors'); restore "
                 "it, or move it away to have it written again"
@@ -144,7 +145,7 @@ class RunFolder:
     def _check_plan(self, known, plan):
         path = self.file("plan.json")
         before, now = known.get("kernels"), plan["kernels"]
-        if not isinstance(before, dict):
+        if not _is_table(before):
             raise RunFolderError(
                 f"{path!r} is damaged (no 'kernels'); restore it, or move it away to "
                 "have it written again"
@@ -186,7 +187,8 @@ class RunFolder:
         path = self.file("trials.jsonl")
         if not os.path.exists(path):
             return []
-        with open(path) as file:
+        # Bytes that are no text make their line invalid, not the whole file unreadable.
+        with open(path, errors="replace") as file:
             lines = file.read().splitlines()
         records = []
         for number, line in enumerate(lines, 1):
@@ -200,3 +202,7 @@ class RunFolder:
                 ) from error
             records.append(record)
         return records
+
+
+def _is_table(value):
+    return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())

@@ -121,14 +121,37 @@ def _computed_from(read, inside):
 def _gate(gradient, inside, name, gate):
     op = gradient.op
     with op.graph.as_default(), tf.name_scope(None), tf.device(op.device):
-        with tf_private.same_context(op):
-            if op.type == "Identity" and op in inside:
-                # The tensor that the user holds is the gated one then.
-                tf_private.replace_input(op, 0, gate(name, op.inputs[0]))
-                return
-            consumers = [c for c in gradient.consumers() if c not in inside]
+        if op in inside and op.type in _MOVES:
+            # Gated before its last move, the tensor that the user holds, and may fetch,
+            # is the gated one.
+            with tf_private.context_of_inputs(op):
+                gated = _MOVES[op.type](op, lambda moved: gate(name, moved))
+                tf_private.replace_input(op, 0, gated)
+            return
+        consumers = [c for c in gradient.consumers() if c not in inside]
+        with tf_private.context_of_outputs(op):
             gated = gate(name, gradient)
     for consumer in consumers:
         for index, tensor in enumerate(consumer.inputs):
             if tensor is gradient:
                 tf_private.replace_input(consumer, index, gated)
+
+
+def _gated_reshape(op, gate):
+    given = op.inputs[0]
+    moved = tf.reshape(given, op.outputs[0].shape)
+    return tf.reshape(gate(moved), tf.shape(given))
+
+
+def _gated_transpose(op, gate):
+    moved = tf.transpose(op.inputs[0], op.inputs[1])
+    return tf.transpose(gate(moved), tf.math.invert_permutation(op.inputs[1]))
+
+
+# Op types that only move entries -> the input to give such an op so that it puts out
+# the gated tensor.
+_MOVES = {
+    "Identity": lambda op, gate: gate(op.inputs[0]),
+    "Reshape": _gated_reshape,
+    "Transpose": _gated_transpose,
+}

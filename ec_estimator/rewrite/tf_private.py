@@ -3,7 +3,7 @@ import contextlib
 import copy
 import threading
 
-from tensorflow.python.ops import gradients_util
+from tensorflow.python.ops import control_flow_util, gradients_util
 
 # tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
 # through this function, looked up as a module attribute at each call.
@@ -47,14 +47,25 @@ def replace_input(op, index, tensor):
 
 
 @contextlib.contextmanager
-def same_context(op):
-    """Ops made inside join the conditional or loop that `op` is in.
+def context_of_inputs(op):
+    """Ops made inside join the conditional or loop that `op` reads its inputs in.
 
     Without it, an op that reads a tensor of a branch runs outside of the branch and
     waits for a value that may never come.
     """
-    context = op._get_control_flow_context()
-    graph = op.graph
+    with _context(op.graph, op._get_control_flow_context()):
+        yield
+
+
+@contextlib.contextmanager
+def context_of_outputs(op):
+    """The same for the readers of `op`: what leaves a loop is outside of it."""
+    with _context(op.graph, control_flow_util.GetOutputContext(op)):
+        yield
+
+
+@contextlib.contextmanager
+def _context(graph, context):
     outer = graph._get_control_flow_context()
     graph._set_control_flow_context(context)
     try:

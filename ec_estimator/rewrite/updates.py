@@ -51,12 +51,21 @@ _READERS = (
 class Companion:
     """A variable that follows a kernel entry by entry: a slot, an average, a sum.
 
-    fresh: tensor with the value it starts from where weights are removed (what the
-      optimizer gave it at first); None: zero.
+    initial: tensor with the value that the optimizer gave it at first; None for what is
+      no slot, that starts from zero where weights are removed.
     """
 
     variable: Any
-    fresh: Optional[Any]
+    initial: Optional[Any]
+
+    def fresh(self):
+        """A tensor with the value it starts from. Made anew where that is cheap, so that
+        it takes memory only while the op that uses it runs."""
+        if self.initial is None:
+            return tf.zeros_like(self.variable)
+        if self.initial.op.type == "Fill":
+            return tf.fill(self.variable.shape, self.initial.op.inputs[1])
+        return self.initial
 
 
 def gate_updates(graph, names, gate):
@@ -80,12 +89,10 @@ def gate_updates(graph, names, gate):
         for op in _writers(graph, variables[name]):
             index, slot_names = _gated_input(op, name)
             with graph.as_default(), tf.name_scope(None), tf.device(op.device):
-                with tf_private.same_context(op):
+                with tf_private.context_of_inputs(op):
                     tf_private.replace_input(op, index, gate(name, op.inputs[index]))
             slots[name].extend(slot_names)
-    return {
-        name: _companions(name, variables, slots[name]) for name in sorted(names)
-    }
+    return _companions(variables, slots)
 
 
 def _all_variables(graph):
@@ -162,19 +169,21 @@ def _variable_name(tensor):
     return op.name
 
 
-def _companions(name, variables, slots):
-    """Slots of the optimizer, and other untrained variables kept beside the kernel."""
-    shape = variables[name].shape
-    trainable = {n for n, variable in variables.items() if variable.trainable}
-    found = [
-        Companion(variables[slot], variables[slot].initial_value)
-        for slot in dict.fromkeys(slots)
-        if slot in variables and variables[slot].shape == shape
-    ]
+def _companions(variables, slots):
+    """Slots of the optimizer, and other untrained variables kept beside a kernel."""
+    trainable = {name for name, variable in variables.items() if variable.trainable}
+    companions = {name: [] for name in slots}
+    known = set()
+    for name, its_slots in slots.items():
+        for slot in dict.fromkeys(its_slots):
+            known.add(slot)
+            if slot in variables and variables[slot].shape == variables[name].shape:
+                initial = variables[slot].initial_value
+                companions[name].append(Companion(variables[slot], initial))
     for other, variable in variables.items():
-        if other in slots or is_state(other) or variable.shape != shape:
+        if other in known or other in trainable or is_state(other):
             continue
-        if variable.trainable or owner(other, trainable) != name:
-            continue
-        found.append(Companion(variable, None))
-    return found
+        name = owner(other, trainable)
+        if name in companions and variable.shape == variables[name].shape:
+            companions[name].append(Companion(variable, None))
+    return companions

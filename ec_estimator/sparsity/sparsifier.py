@@ -67,27 +67,19 @@ class _Masks(Attached):
 
     def finish(self, companions):
         with tf.name_scope("ec_estimator/sparsity/trial_ops/"):
-            self._ops = [self._kernel_ops(kernel) for kernel in self._kernels]
-            self._zero = tf.group(
-                *(
-                    _zero_out(self._variables[name], self._mask(name), None)
-                    for kernel in self._kernels
-                    for name in kernel.parts
-                )
-            )
-            self._zero_companions = tf.group(
-                *(
-                    _zero_out(companion.variable, self._mask(name), companion.fresh)
-                    for name, followers in companions.items()
-                    for companion in followers
-                )
-            )
             self._new_trials = tf.placeholder(tf.int64, [])
-            self._count = self._trials.assign(self._new_trials)
+            self._scores = _in_turn(self._score_grid, self._kernels)
+            self._keeps = [
+                tf.placeholder(tf.bool, scores.shape) for scores in self._scores
+            ]
+            applied = _in_turn(
+                lambda kernel_and_keep: self._apply(*kernel_and_keep, companions),
+                list(zip(self._kernels, self._keeps)),
+            )
+            self._trial = tf.group(*applied, self._trials.assign(self._new_trials))
 
-    def _kernel_ops(self, kernel):
-        """(scores, placeholder for the blocks to keep, op that sets the masks)."""
-        block = self._config.sparse_block_shape
+    def _score_grid(self, kernel):
+        """The scores of a kernel's blocks, [blocks down, blocks across]."""
         # A removed weight scores -1 so that nothing alive, not even an exact zero,
         # is ever below it: what is gone stays gone.
         magnitudes = [
@@ -95,53 +87,47 @@ class _Masks(Attached):
             for name in kernel.parts
         ]
         matrix = blocks.to_matrix(kernel, magnitudes)
-        scores = tf.cast(blocks.scores(matrix, block), tf.float32)
-        keep = tf.placeholder(tf.bool, scores.shape)
-        matrix = blocks.expand(keep, block, kernel.matrix_shape)
-        parts = blocks.from_matrix(kernel, matrix)
-        update = tf.group(
-            *(
-                self._mask(name).assign(tf.cast(part, self._mask(name).dtype.base_dtype))
-                for name, part in zip(kernel.parts, parts)
-            )
+        scores = blocks.scores(matrix, self._config.sparse_block_shape)
+        return tf.cast(scores, tf.float32)
+
+    def _apply(self, kernel, keep, companions):
+        """Op that sets a kernel's masks and puts to zero what they remove."""
+        matrix = blocks.expand(
+            keep, self._config.sparse_block_shape, kernel.matrix_shape
         )
-        return scores, keep, update
+        updates = []
+        for name, alive in zip(kernel.parts, blocks.from_matrix(kernel, matrix)):
+            mask, variable = self._mask(name), self._variables[name]
+            updates.append(mask.assign(tf.cast(alive, mask.dtype.base_dtype)))
+            updates.append(_reset(variable, alive, tf.zeros_like(variable)))
+            for companion in companions[name]:
+                updates.append(_reset(companion.variable, alive, companion.fresh()))
+        return tf.group(*updates)
 
     def run_trial(self, session, trial, ratio):
-        grids = [self._fetch_scores(session, i) for i in range(len(self._kernels))]
+        # Two runs, however many kernels: the first run of every new set of fetches
+        # makes TensorFlow prune and optimize the whole graph.
+        grids = session.run(self._scores)
+        for kernel, grid in zip(self._kernels, grids):
+            _protect_best(kernel, grid)
         if self._config.sort_range == "global":
             contests = [list(range(len(grids)))]
         else:
             contests = [[index] for index in range(len(grids))]
-        per_kernel, gone, notes = {}, 0, []
+        feeds, per_kernel, gone, notes = {self._new_trials: trial}, {}, 0, []
         for contest in contests:
             for index, keep, weights in self._compete(contest, grids, ratio):
                 kernel = self._kernels[index]
-                _, placeholder, update = self._ops[index]
-                session.run(update, {placeholder: keep})
+                feeds[self._keeps[index]] = keep
                 per_kernel[kernel.name] = weights / kernel.size
                 gone += weights
-                if np.count_nonzero(keep) == 1 and keep.size > 1:
-                    notes.append(f"{kernel.name} keeps its last block")
-                elif keep.size == 1:
+                if keep.size == 1:
                     notes.append(f"{kernel.name} is a single block and stays dense")
-        session.run(self._zero)
-        session.run(self._zero_companions)
-        session.run(self._count, {self._new_trials: trial})
+                elif np.count_nonzero(keep) == 1:
+                    notes.append(f"{kernel.name} keeps its last block")
+        session.run(self._trial, feeds)
         total = sum(kernel.size for kernel in self._kernels)
         return TrialReport(gone / total, per_kernel, tuple(notes))
-
-    def _fetch_scores(self, session, index):
-        grid = session.run(self._ops[index][0])
-        kernel = self._kernels[index]
-        if np.isnan(grid.sum()):
-            raise CompressionError(
-                f"kernel {kernel.name!r} holds NaN at a trial: training has diverged; "
-                "lower the learning rate or start from an earlier checkpoint"
-            )
-        # The best block of a kernel always stays: a layer without weights is none.
-        grid.flat[np.argmax(grid)] = np.inf
-        return grid
 
     def _compete(self, contest, grids, ratio):
         """Yields (kernel index, blocks to keep, weights gone) of kernels that share a
@@ -172,8 +158,32 @@ class _Masks(Attached):
         return self._kernels[index].matrix_shape
 
 
-def _zero_out(variable, mask, fresh):
-    """Puts a kernel to zero, or a variable that follows it to its first value, where
-    the mask is zero. A product would keep infinities as NaN, a select does not."""
-    fresh = tf.zeros_like(variable) if fresh is None else fresh
-    return variable.assign(tf.where(mask > 0, variable, fresh))
+def _in_turn(build, items):
+    """Builds ops for each item that run one item after the other.
+
+    A trial's temporary tensors are as large as the kernels; in turn there is only one
+    kernel's worth of them at a time.
+    """
+    built = []
+    for item in items:
+        with tf.control_dependencies(built[-1:]):
+            built.append(build(item))
+    return built
+
+
+def _reset(variable, alive, fresh):
+    """Op that puts `variable` back to `fresh` where it is not alive.
+
+    A product would turn infinities into NaN, a select does not.
+    """
+    return variable.assign(tf.where(alive, variable, fresh))
+
+
+def _protect_best(kernel, grid):
+    """The best block of a kernel always stays: a layer without weights is none."""
+    if np.isnan(grid.sum()):
+        raise CompressionError(
+            f"kernel {kernel.name!r} holds NaN at a trial: training has diverged; lower "
+            "the learning rate or start from an earlier checkpoint"
+        )
+    grid.flat[np.argmax(grid)] = np.inf
