@@ -1,4 +1,5 @@
 """Names and creation of the state that lives in checkpoints."""
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
@@ -13,9 +14,9 @@ def create_variable(name, shape, dtype, value, beside=None):
     user code, and under a device function. `beside` is a variable to be placed with
     (a mask has to live on its kernel's parameter server).
     """
-    with tf.init_scope(), tf.name_scope(None), tf.colocate_with(
-        beside.op if beside is not None else None, ignore_existing=True
-    ):
+    graph = tf.get_default_graph()
+    place = beside.op if beside is not None else None
+    with tf.init_scope(), tf.name_scope(None), graph.colocate_with(place, True):
         return tf.Variable(
             lambda: tf.fill(shape, tf.constant(value, dtype)),
             trainable=False,
@@ -40,7 +41,7 @@ def open_checkpoint(path):
     """
     try:
         reader = tf.train.load_checkpoint(path)
-        reader.get_variable_to_shape_map()
+        _check_size(path, reader)
     except (tf.errors.OpError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise RunFolderError(
@@ -48,6 +49,21 @@ def open_checkpoint(path):
             "folder's 'checkpoint' file at an older one"
         ) from error
     return reader
+
+
+def _check_size(path, reader):
+    """The index is checked by its reader, the data only where a tensor is read."""
+    if tf.gfile.IsDirectory(path):
+        path = tf.train.latest_checkpoint(path)
+    types = reader.get_variable_to_dtype_map()
+    needed = sum(
+        int(np.prod(shape, dtype=np.int64)) * types[name].size
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name] != tf.string
+    )
+    found = sum(tf.gfile.Stat(file).length for file in tf.gfile.Glob(f"{path}.data-*"))
+    if tf.gfile.Exists(f"{path}.index") and found < needed:
+        raise ValueError(f"its data has {found} of {needed} bytes")
 
 
 def trials_done(reader, compressor_name):
