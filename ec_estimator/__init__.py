@@ -22,3 +22,17 @@ from ec_estimator.training.loop import train_and_evaluate
 from ec_estimator.training.warm_start import warm_start
 from ec_estimator.training.wrap import compress, unfinished_export
 from ec_estimator.version import __version__
+
+__all__ = [
+    "CompressionHook",
+    "Compressor",
+    "Sparsifier",
+    "SparsifierConfig",
+    "compress",
+    "flags",
+    "train_and_evaluate",
+    "unfinished_export",
+    "warm_start",
+    "write_clean_checkpoint",
+    "__version__",
+]

@@ -137,9 +137,7 @@ class SparsifierConfig(Config):
     include_scopes: Tuple[str, ...] = _field(
         (), _scopes(), "only layers in these scopes; empty: all layers"
     )
-    exclude_scopes: Tuple[str, ...] = _field(
-        (), _scopes(), "no layer in these scopes"
-    )
+    exclude_scopes: Tuple[str, ...] = _field((), _scopes(), "no layer in these scopes")
     sort_range: str = _field(
         "local",
         _one_of("local", "global"),

@@ -29,7 +29,10 @@ def define(flag_values=flags.FLAGS):
     )
     flags.DEFINE_string("model_dir", None, "folder of checkpoints and logs", **options)
     flags.DEFINE_string(
-        "warm_start_from", None, "dense checkpoint, or its folder, to start from", **options
+        "warm_start_from",
+        None,
+        "dense checkpoint, or its folder, to start from",
+        **options,
     )
     flags.DEFINE_integer("train_steps", None, "global step to train to", **options)
     flags.DEFINE_integer(
@@ -60,7 +63,8 @@ def compressor(flag_values=flags.FLAGS):
     for prefix in flag_values["compressor"].value:
         if prefix not in COMPRESSORS:
             raise ConfigError(
-                f"--compressor: {prefix!r} is unknown; there is {', '.join(COMPRESSORS)}"
+                f"--compressor: {prefix!r} is unknown; there is "
+                f"{', '.join(COMPRESSORS)}"
             )
         algorithm, config = COMPRESSORS[prefix]
         values = {

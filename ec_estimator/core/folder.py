@@ -80,8 +80,8 @@ class RunFolder:
                 content = json.load(file)
         except (ValueError, OSError) as error:
             raise RunFolderError(
-                f"{path!r} is damaged ({error}); restore it, or move it away to have it "
-                "written again"
+                f"{path!r} is damaged ({error}); restore it, or move it away "
+                "to have it written again"
             ) from error
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:
@@ -124,8 +124,8 @@ class RunFolder:
         before = known.get("compressors")
         if not _is_table(before):
             raise RunFolderError(
-                f"{self.file('manifest.json')!r} is damaged (no 'compressors'); restore "
-                "it, or move it away to have it written again"
+                f"{self.file('manifest.json')!r} is damaged (no 'compressors'); "
+                "restore it, or move it away to have it written again"
             )
         if set(before) != set(configs):
             raise RunFolderError(
@@ -139,7 +139,8 @@ class RunFolder:
                 if old != value:
                     raise RunFolderError(
                         f"{self.path!r} belongs to a run with {name} {field}={old!r}, "
-                        f"this one has {value!r}; use the old value or another model_dir"
+                        f"this one has {value!r}; use the old value or another "
+                        "model_dir"
                     )
 
     def _check_plan(self, known, plan):
@@ -197,8 +198,8 @@ class RunFolder:
                 record["compressor"], record["trial"]
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFolderError(
-                    f"{path!r} line {number} is damaged ({error}); restore the file, or "
-                    "move it away to start a new one"
+                    f"{path!r} line {number} is damaged ({error}); restore the file, "
+                    "or move it away to start a new one"
                 ) from error
             records.append(record)
         return records

@@ -71,7 +71,9 @@ class SavedModelExporter(FinishedExporter):
       assets_extra: {path inside assets.extra: file to copy there}.
     """
 
-    def __init__(self, serving_input_receiver_fn, name="saved_model", assets_extra=None):
+    def __init__(
+        self, serving_input_receiver_fn, name="saved_model", assets_extra=None
+    ):
         self._receiver_fn = serving_input_receiver_fn
         self._name = name
         self._assets_extra = assets_extra
@@ -138,7 +140,11 @@ class BestExporter(SavedModelExporter):
         path = super().hand_over(
             estimator, export_path, checkpoint_path, eval_result, is_the_final_export
         )
-        content = {"metric": self._metric, "value": value, "checkpoint": checkpoint_path}
+        content = {
+            "metric": self._metric,
+            "value": value,
+            "checkpoint": checkpoint_path,
+        }
         write_atomically(record, json.dumps(content) + "\n")
         self._delete_old(export_path)
         return path

@@ -16,7 +16,10 @@ _HANDS_ON = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch")
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """What becomes of one layer. decisions: {compressor name: COMPRESSED or why not}."""
+    """What becomes of one layer.
+
+    decisions: {compressor name: COMPRESSED or why not}.
+    """
 
     op: str
     op_type: str
@@ -132,7 +135,13 @@ def format_coverage(plan):
     """The coverage report as a table."""
     header = ("layer", "op", "kernel", "weights", *plan.targets)
     rows = [
-        (row.op, row.op_type, row.kernel, str(row.weights or ""), *row.decisions.values())
+        (
+            row.op,
+            row.op_type,
+            row.kernel,
+            str(row.weights or ""),
+            *row.decisions.values(),
+        )
         for row in plan.layers
     ]
     widths = [max(len(line[i]) for line in [header] + rows) for i in range(len(header))]

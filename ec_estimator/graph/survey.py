@@ -1,4 +1,4 @@
-"""Builds the serving graph once, in a scratch graph, to see what the model is made of."""
+"""Builds the serving graph once, in a scratch graph, to see what it is made of."""
 from typing import Any, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf

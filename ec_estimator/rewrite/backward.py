@@ -98,9 +98,7 @@ def _last_of(ops, slices):
     """For each slice the tensor that leaves for it: itself or its gated identity."""
     inside = set(ops)
     for tensor in slices:
-        gates = [
-            c for c in tensor.consumers() if c in inside and c.type == "Identity"
-        ]
+        gates = [c for c in tensor.consumers() if c in inside and c.type == "Identity"]
         yield gates[0].outputs[0] if gates else tensor
 
 

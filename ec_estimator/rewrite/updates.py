@@ -59,8 +59,10 @@ class Companion:
     initial: Optional[Any]
 
     def fresh(self):
-        """A tensor with the value it starts from. Made anew where that is cheap, so that
-        it takes memory only while the op that uses it runs."""
+        """A tensor with the value it starts from.
+
+        Made anew where that is cheap: it takes memory only while its reader runs.
+        """
         if self.initial is None:
             return tf.zeros_like(self.variable)
         if self.initial.op.type == "Fill":
@@ -100,7 +102,7 @@ def _all_variables(graph):
 
 
 def _writers(graph, variable):
-    """Ops that change the variable while training: not its initializer, not restores."""
+    """Ops that change the variable in training: not its initializer, not restores."""
     writers = []
     stack = [variable.op.outputs[0]]
     while stack:
@@ -151,8 +153,8 @@ def _gated_input(op, name):
     gradient = [a for a in arguments if a in _GRADIENT_INPUTS]
     if not dense or not gradient:
         raise PlanError(
-            f"kernel {name!r} is written by {op.type} {op.name!r}, whose update cannot be "
-            "masked; add the kernel to exclude_scopes"
+            f"kernel {name!r} is written by {op.type} {op.name!r}, whose update cannot "
+            "be masked; add the kernel to exclude_scopes"
         )
     slots = [
         _variable_name(tensor)

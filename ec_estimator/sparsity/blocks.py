@@ -56,7 +56,10 @@ def segments(grid, matrix_shape, block):
     whole = [size // side for side, size in zip(block, matrix_shape)]
     rest = [size % side for side, size in zip(block, matrix_shape)]
     found = []
-    for rows, height in ((slice(0, whole[0]), block[0]), (slice(whole[0], None), rest[0])):
+    for rows, height in (
+        (slice(0, whole[0]), block[0]),
+        (slice(whole[0], None), rest[0]),
+    ):
         for columns, width in (
             (slice(0, whole[1]), block[1]),
             (slice(whole[1], None), rest[1]),
@@ -95,7 +98,9 @@ def from_matrix(kernel, matrix):
     for kind, argument in kernel.view:
         before = shapes[-1]
         shapes.append(
-            tuple(before[axis] for axis in argument) if kind == "transpose" else argument
+            tuple(before[axis] for axis in argument)
+            if kind == "transpose"
+            else argument
         )
     for (kind, argument), before in zip(reversed(kernel.view), reversed(shapes[:-1])):
         if kind == "transpose":

@@ -1,13 +1,12 @@
 """Block sparsity: the lowest-scored blocks of the kernels become and stay zero."""
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.core.selection import Cut, find_cut, removed
+from ec_estimator.core.selection import find_cut, removed
 from ec_estimator.core.state import create_variable
 from ec_estimator.sparsity import blocks
-
-import numpy as np
 
 
 class Sparsifier(Compressor):
@@ -183,7 +182,7 @@ def _protect_best(kernel, grid):
     """The best block of a kernel always stays: a layer without weights is none."""
     if np.isnan(grid.sum()):
         raise CompressionError(
-            f"kernel {kernel.name!r} holds NaN at a trial: training has diverged; lower "
-            "the learning rate or start from an earlier checkpoint"
+            f"kernel {kernel.name!r} holds NaN at a trial: training has diverged; "
+            "lower the learning rate or start from an earlier checkpoint"
         )
     grid.flat[np.argmax(grid)] = np.inf

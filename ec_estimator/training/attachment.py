@@ -59,8 +59,8 @@ class Attachment:
             missing = sorted(self.names - set(variables))
             if missing:
                 raise PlanError(
-                    f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in the "
-                    "training graph; its name must be the same in both modes"
+                    f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in "
+                    "the training graph; its name must be the same in both modes"
                 )
             self._attached = [
                 compressor.attach(
@@ -113,8 +113,8 @@ def attach_to_finished_graph(graph, compressors):
         for name in sorted(attachment.names):
             if not gate_gradients(graph, backward, name, attachment.gate):
                 tf.logging.warning(
-                    "No gradient of kernel %s was found in the graph. Its zeros are kept, "
-                    "but a clipping by norm counts the gradients of removed weights; "
+                    "No gradient of kernel %s was found in the graph. Its zeros are "
+                    "kept, but a clipping by norm counts the gradients of removed weights; "
                     "build the optimizer with tf.gradients or tf.train.Optimizer.",
                     name,
                 )

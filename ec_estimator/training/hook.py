@@ -75,14 +75,17 @@ class TrialHook(tf.train.SessionRunHook):
         self._step = int(run_values.results)
 
     def end(self, session):
-        for index, compressor, schedule, due in self._due():
-            if due is not None:
+        step = int(session.run(self._step_tensor))
+        for compressor in self._attachment.compressors:
+            schedule = compressor.schedule
+            # Not by the counter: a trial that no step followed, because the input ended
+            # there, is in no checkpoint.
+            if step < schedule.last_step:
                 tf.logging.warning(
-                    "%s: training ended after trial %d of %d; the model is not finished "
-                    "before step %d.",
+                    "%s: training ended at step %d; the model is not finished before "
+                    "its last trial at step %d.",
                     compressor.name,
-                    self._done[index],
-                    schedule.num_trials,
+                    step,
                     schedule.last_step,
                 )
 

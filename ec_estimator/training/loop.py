@@ -71,8 +71,8 @@ def _check_steps(compressors, max_steps):
         elif max_steps < schedule.last_step:
             raise ConfigError(
                 f"TrainSpec.max_steps={max_steps} is too small for {compressor.name}: "
-                f"{schedule.num_trials} trials every {schedule.step_interval} steps from "
-                f"step {schedule.start_step} need {schedule.last_step}"
+                f"{schedule.num_trials} trials every {schedule.step_interval} steps "
+                f"from step {schedule.start_step} need {schedule.last_step}"
             )
 
 

@@ -80,7 +80,7 @@ class CompressedModel:
         """
         if self._plan is None:
             seen = survey(
-                lambda f, l, mode: self._call(f, l, mode, params, config),
+                lambda x, y, mode: self._call(x, y, mode, params, config),
                 features,
                 labels,
             )
@@ -158,8 +158,8 @@ class CompressedModel:
             done, needed = trials_done(reader, compressor.name), compressor.schedule
             if done is not None and done < needed.num_trials:
                 return (
-                    f"{compressor.name}: checkpoint {checkpoint_path!r} has been through "
-                    f"trial {done} of {needed.num_trials}; train to step "
+                    f"{compressor.name}: checkpoint {checkpoint_path!r} has been "
+                    f"through trial {done} of {needed.num_trials}; train to step "
                     f"{needed.last_step}"
                 )
         return ""
@@ -245,7 +245,8 @@ def _saving_state(scaffold, state):
     if isinstance(variables, dict):
         variables = {**variables, **{v.op.name: v for v in state}}
     else:
-        variables = list(variables) + list(state)
+        # Taken with tf.global_variables(), it may hold some of ours already.
+        variables = list(dict.fromkeys([*variables, *state]))
     successor = tf.train.Saver(variables, **tf_private.saver_options(own))
     if own in savers:
         savers[savers.index(own)] = successor

@@ -38,7 +38,10 @@ def loss_of(use_resource=False):
     x = tf.constant(random.standard_normal((8, 6)).astype(np.float32))
     y = tf.constant(random.standard_normal((8, 5)).astype(np.float32))
     w = tf.get_variable(
-        "w", [6, 5], initializer=tf.glorot_normal_initializer(1), use_resource=use_resource
+        "w",
+        [6, 5],
+        initializer=tf.glorot_normal_initializer(1),
+        use_resource=use_resource,
     )
     # Decay that pulls at removed weights too.
     return tf.reduce_mean((tf.matmul(x, w) - y) ** 2) + 0.01 * tf.nn.l2_loss(w), w
@@ -114,7 +117,10 @@ def test_sums_of_gradients_over_several_steps_do_not_revive_a_removed_weight():
         total = tf.get_variable("sums/w/total", w.shape, trainable=False)
         count = tf.get_variable("count", [], tf.int32, trainable=False)
         with tf.control_dependencies([total.assign_add(gradient), count.assign_add(1)]):
-            apply = lambda: tf.group(optimizer.apply_gradients([(total + 0, w)]))
+
+            def apply():
+                return tf.group(optimizer.apply_gradients([(total + 0, w)]))
+
             train_op = tf.cond(tf.equal(count % 2, 0), apply, tf.no_op)
         check(*run(train_op, w, [total]))
 

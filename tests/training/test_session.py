@@ -56,8 +56,8 @@ def optimizer_inputs(graph):
 
 
 def by_hand(network, shape, kernels, masks, partitioner=None):
-    """The same graph with the masks multiplied in by the user, where variables are read:
-    a getter that TensorFlow offers for it."""
+    """The same graph with the masks multiplied in where variables are read, by the
+    getter that TensorFlow offers for it."""
 
     def getter(getter, name, *args, **kwargs):
         variable = getter(name, *args, **kwargs)
@@ -88,9 +88,7 @@ def test_gradients_equal_those_of_a_graph_masked_by_hand(model):
         with tf.Session(config=models.ONE_THREAD) as session:
             session.run(tf.global_variables_initializer())
             attachment.attached[0].run_trial(session, 1, 0.5)
-            values = {
-                v.op.name: session.run(v) for v in tf.trainable_variables()
-            }
+            values = {v.op.name: session.run(v) for v in tf.trainable_variables()}
             if model == "rnn":
                 gradients = optimizer_inputs(graph)
             actual = session.run(gradients)
@@ -192,7 +190,9 @@ def snippet(save_dir, steps=25, global_step=True, hooks=()):
 
 
 @pytest.mark.parametrize("global_step", [True, False])
-def test_seed_snippet_trains_sparse_with_or_without_a_global_step(tmp_path, global_step):
+def test_seed_snippet_trains_sparse_with_or_without_a_global_step(
+    tmp_path, global_step
+):
     save_dir = str(tmp_path / "output")
     values = snippet(save_dir, global_step=global_step)
     w2 = values["w2"]  # [8, 20]: rows of a block of 16 and a block of 4.
@@ -219,8 +219,8 @@ def test_save_dir_that_is_a_file_is_refused_when_the_hook_is_made(tmp_path):
 def test_training_that_ends_before_the_last_trial_says_so(caplog):
     with caplog.at_level("WARNING"):
         snippet(None, steps=9)
-    assert "ended after trial 2 of 5" in caplog.text
-    assert "not finished before step 20" in caplog.text
+    assert "ended at step 9; the model is not finished" in caplog.text
+    assert "last trial at step 20" in caplog.text
 
 
 def test_saver_built_before_the_hook_is_warned_about(caplog):
@@ -264,7 +264,7 @@ def test_restart_of_a_session_goes_on_with_its_masks(tmp_path):
     parts = run(str(tmp_path / "parts"), [5, 14])
     masks = [name for name in whole if name.endswith("/mask")]
     assert len(masks) == 3
-    # The input starts anew at a restart, so weights may differ; what is counted may not.
+    # The input starts anew at a restart, so weights may differ; counts may not.
     assert int(parts["ec_estimator/sparsity/trial"]) == 4
     for name in masks:
         assert np.count_nonzero(parts[name]) == np.count_nonzero(whole[name])

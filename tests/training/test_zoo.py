@@ -59,7 +59,9 @@ def test_kernels_reach_the_target_and_stay_there(model, tmp_path):
     _, values = train(
         model, tmp_path, sparsify(target_sparse_ratio=0.6, sparse_block_shape=(1, 4))
     )
-    plan = ec.core.folder.RunFolder(str(tmp_path / "compression")).read_json("plan.json")
+    plan = ec.core.folder.RunFolder(str(tmp_path / "compression")).read_json(
+        "plan.json"
+    )
     assert plan["kernels"]
     for name, kernel in plan["kernels"].items():
         weights = np.prod(kernel["shape"])
@@ -80,7 +82,9 @@ def test_export_predicts_what_the_wrapped_estimator_predicts(model, tmp_path):
 
     expected = list(estimator.predict(one_batch))
     with tf.Graph().as_default(), tf.Session() as session:
-        features = session.run(tf.data.make_one_shot_iterator(one_batch()).get_next())[0]
+        features = session.run(tf.data.make_one_shot_iterator(one_batch()).get_next())[
+            0
+        ]
 
     def receiver():
         given = {
