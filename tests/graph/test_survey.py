@@ -1,0 +1,245 @@
+"""The serving graph is built in a scratch graph, from the structure of the features."""
+import re
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import PlanError
+from ec_estimator.graph.survey import survey
+
+PREDICT, EVAL = tf.estimator.ModeKeys.PREDICT, tf.estimator.ModeKeys.EVAL
+Spec = tf.estimator.EstimatorSpec
+
+
+def features_and_labels():
+    return (
+        {"x": tf.placeholder(tf.float32, [None, 4])},
+        tf.placeholder(tf.int64, [None, 1]),
+    )
+
+
+def surveyed(model_fn, make=features_and_labels):
+    with tf.Graph().as_default() as graph:
+        made = make()
+        before = graph.version
+        found = survey(model_fn, *made)
+        assert graph.version == before, "the survey changed the caller's graph"
+    assert found.graph is not graph
+    return found
+
+
+def predict(features, labels, mode):
+    return Spec(mode, predictions=tf.layers.dense(features["x"], 1))
+
+
+def predict_and_evaluate(features, labels, mode):
+    y = tf.layers.dense(features["x"], 1, name="dense")
+    if mode == PREDICT:
+        return Spec(mode, predictions={"y": y})
+    return Spec(mode, loss=tf.losses.mean_squared_error(labels, y))
+
+
+def raises_in_predict(features, labels, mode):
+    # As many do: the labels are used before the mode is looked at.
+    y = tf.layers.dense(features["x"], 1)
+    return Spec(mode, loss=tf.reduce_mean(tf.cast(labels, tf.float32) - y))
+
+
+def none_in_predict(features, labels, mode):
+    if mode == EVAL:
+        return raises_in_predict(features, labels, mode)
+
+
+def test_predict_is_preferred():
+    modes = []
+
+    def model_fn(features, labels, mode):
+        modes.append((mode, labels))
+        return predict_and_evaluate(features, labels, mode)
+
+    found = surveyed(model_fn)
+    assert found.mode == PREDICT
+    assert modes == [(PREDICT, None)]
+    assert {output.op.name for output in found.outputs} == {"dense/BiasAdd"}
+
+
+@pytest.mark.parametrize(
+    "model_fn,reason",
+    [
+        (raises_in_predict, "None values not supported"),
+        (none_in_predict, "it returned None"),
+    ],
+)
+def test_a_model_fn_without_predict_is_surveyed_in_eval_and_told_so(
+    model_fn, reason, monkeypatch
+):
+    warnings = []
+    monkeypatch.setattr(
+        tf.logging, "warning", lambda text, *args: warnings.append(text % args)
+    )
+    found = surveyed(model_fn)
+    assert found.mode == EVAL
+    (warning,) = warnings
+    assert "has no infer mode" in warning
+    assert reason in warning
+
+
+def test_eval_gets_labels_of_the_structure_and_type_given():
+    seen = []
+
+    def model_fn(features, labels, mode):
+        if mode == EVAL:
+            seen.append((labels.dtype, labels.shape.as_list(), labels.op.type))
+            return raises_in_predict(features, labels, mode)
+
+    surveyed(model_fn)
+    assert seen == [(tf.int64, [None, 1], "Placeholder")]
+
+
+def test_a_failed_predict_graph_leaves_nothing_in_the_eval_graph():
+    found = surveyed(raises_in_predict)
+    with found.graph.as_default():
+        names = [v.op.name for v in tf.global_variables()]
+    assert names == ["global_step", "dense/kernel", "dense/bias"]
+
+
+@pytest.mark.parametrize(
+    "in_predict,in_eval,described",
+    [
+        (
+            KeyError("labels"),
+            ValueError("no such mode"),
+            "mode 'infer': KeyError: 'labels'; mode 'eval': ValueError: no such mode",
+        ),
+        (
+            None,
+            RuntimeError("bad"),
+            "mode 'infer': it returned None; mode 'eval': RuntimeError: bad",
+        ),
+        (
+            TypeError("bad"),
+            None,
+            "mode 'infer': TypeError: bad; mode 'eval': it returned None",
+        ),
+        (None, None, "mode 'infer': it returned None; mode 'eval': it returned None"),
+    ],
+)
+def test_neither_mode_is_an_error_with_both_reasons(in_predict, in_eval, described):
+    def model_fn(features, labels, mode):
+        error = in_predict if mode == PREDICT else in_eval
+        if error:
+            raise error
+
+    message = (
+        "the model_fn builds neither a PREDICT nor an EVAL graph to plan from "
+        f"({described}); give it one of the two modes"
+    )
+    with pytest.raises(PlanError, match=f"^{re.escape(message)}$") as caught:
+        surveyed(model_fn)
+    assert caught.value.__cause__ is in_predict
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_a_signal_is_not_taken_for_a_missing_mode(signal):
+    def model_fn(features, labels, mode):
+        raise signal
+
+    with pytest.raises(signal):
+        surveyed(model_fn)
+
+
+def nested():
+    return (
+        {
+            "dense": {"x": tf.placeholder(tf.float32, [None, 4])},
+            "ids": tf.sparse_placeholder(tf.int64, [None, 7]),
+            "pair": (tf.zeros([2, 3], tf.float16), tf.constant(["a", "b"])),
+            "not_a_tensor": 5,
+        },
+        None,
+    )
+
+
+def test_nested_dicts_sparse_tensors_and_constants_keep_structure_types_and_shapes():
+    seen = {}
+
+    def model_fn(features, labels, mode):
+        seen.update(features)
+        return predict(features["dense"], labels, mode)
+
+    found = surveyed(model_fn, nested)
+    assert set(seen) == {"dense", "ids", "pair", "not_a_tensor"}
+    assert seen["not_a_tensor"] == 5
+    ids = seen["ids"]
+    assert isinstance(ids, tf.SparseTensor)
+    assert ids.values.dtype == tf.int64
+    assert ids.indices.shape.as_list() == [None, 2]
+    first, second = seen["pair"]
+    assert (first.dtype, first.shape.as_list()) == (tf.float16, [2, 3])
+    assert (second.dtype, second.shape.as_list()) == (tf.string, [2])
+    x = seen["dense"]["x"]
+    assert (x.dtype, x.shape.as_list()) == (tf.float32, [None, 4])
+    tensors = [ids.indices, ids.values, ids.dense_shape, first, second, x]
+    assert {tensor.op.type for tensor in tensors} == {"Placeholder"}
+    assert {tensor.graph for tensor in tensors} == {found.graph}
+
+
+def test_features_may_be_a_single_tensor():
+    def model_fn(features, labels, mode):
+        return predict({"x": features}, labels, mode)
+
+    found = surveyed(model_fn, lambda: (tf.placeholder(tf.float32, [8, 4]), None))
+    assert found.outputs[0].shape.as_list() == [8, 1]
+
+
+def test_features_may_be_the_element_of_a_dataset():
+    def make():
+        data = tf.data.Dataset.from_tensors(({"x": tf.zeros([8, 4])}, tf.zeros([8])))
+        return tf.data.make_one_shot_iterator(data).get_next()
+
+    found = surveyed(predict, make)
+    assert "Iterator" not in {op.type for op in found.graph.get_operations()}
+    assert found.outputs[0].shape.as_list() == [8, 1]
+
+
+def test_there_is_a_global_step_as_in_an_estimator():
+    def model_fn(features, labels, mode):
+        assert tf.train.get_global_step() is not None
+        return predict(features, labels, mode)
+
+    assert surveyed(model_fn).mode == PREDICT
+
+
+def test_what_is_exported_but_not_predicted_is_an_output():
+    def model_fn(features, labels, mode):
+        y = tf.identity(features["x"], "y")
+        exported = tf.identity(features["x"], "exported")
+        outputs = {"other": tf.estimator.export.PredictOutput({"e": exported})}
+        return Spec(mode, predictions={"y": y}, export_outputs=outputs)
+
+    assert {t.op.name for t in surveyed(model_fn).outputs} == {"y", "exported"}
+
+
+def test_scores_and_classes_of_a_classification_output_are_outputs():
+    def model_fn(features, labels, mode):
+        scores = tf.identity(features["x"], "scores")
+        classes = tf.as_string(features["x"], name="classes")
+        output = tf.estimator.export.ClassificationOutput(scores, classes)
+        return Spec(mode, predictions=scores, export_outputs={"serve": output})
+
+    assert {t.op.name for t in surveyed(model_fn).outputs} == {"scores", "classes"}
+
+
+def test_an_eval_graph_without_predictions_ends_in_its_loss():
+    found = surveyed(raises_in_predict)
+    assert [output.op.type for output in found.outputs] == ["Mean"]
+
+
+def test_an_eval_graph_with_predictions_ends_in_them():
+    def model_fn(features, labels, mode):
+        y = tf.identity(features["x"], "y")
+        loss = tf.reduce_mean(tf.cast(labels, tf.float32) - y)
+        return Spec(mode, predictions=y, loss=loss)
+
+    found = surveyed(model_fn)
+    assert (found.mode, [o.op.name for o in found.outputs]) == (EVAL, ["y"])
