@@ -24,15 +24,24 @@ from ec_estimator.training.wrap import compress, unfinished_export
 from ec_estimator.version import __version__
 
 __all__ = [
+    "BestExporter",
+    "CleanCheckpointExporter",
+    "CompressionError",
     "CompressionHook",
     "Compressor",
+    "ConfigError",
+    "FinishedOnly",
+    "PlanError",
+    "RunFolderError",
+    "SavedModelExporter",
     "Sparsifier",
     "SparsifierConfig",
+    "UnfinishedError",
+    "__version__",
     "compress",
     "flags",
     "train_and_evaluate",
     "unfinished_export",
     "warm_start",
     "write_clean_checkpoint",
-    "__version__",
 ]

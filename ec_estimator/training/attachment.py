@@ -114,8 +114,9 @@ def attach_to_finished_graph(graph, compressors):
             if not gate_gradients(graph, backward, name, attachment.gate):
                 tf.logging.warning(
                     "No gradient of kernel %s was found in the graph. Its zeros are "
-                    "kept, but a clipping by norm counts the gradients of removed weights; "
-                    "build the optimizer with tf.gradients or tf.train.Optimizer.",
+                    "kept, but a clipping by norm counts the gradients of removed "
+                    "weights; build the optimizer with tf.gradients or "
+                    "tf.train.Optimizer.",
                     name,
                 )
         attachment.finish()

@@ -111,6 +111,12 @@ class CompressedModel:
         return self._guard_export(spec) if mode == _PREDICT else spec
 
     def _build_training(self, features, labels, params, config):
+        if tf.distribute.has_strategy():
+            raise PlanError(
+                f"{type(tf.distribute.get_strategy()).__name__}: training under a "
+                "distribution strategy is not supported yet; leave train_distribute "
+                "away"
+            )
         self._check_start(config.model_dir)
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
