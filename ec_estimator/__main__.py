@@ -4,6 +4,7 @@ import sys
 
 import tensorflow.compat.v1 as tf
 from absl import app, flags
+from tensorflow.python.util import function_utils
 
 from ec_estimator import flags as ec_flags
 from ec_estimator.core.errors import CompressionError, ConfigError
@@ -18,6 +19,7 @@ from ec_estimator.training.warm_start import warm_start
 from ec_estimator.training.wrap import compress, compressed_model
 
 FLAGS = flags.FLAGS
+_TRAIN = tf.estimator.ModeKeys.TRAIN
 USAGE = """usage: python -m ec_estimator COMMAND --model=pkg.module [flags]
 
 commands:
@@ -67,17 +69,21 @@ def plan(module):
     """Prints the coverage report without training."""
     model_fn = compress(_get(module, "model_fn"), ec_flags.compressor())
     with tf.Graph().as_default():
-        data = _get(module, "train_input_fn")()
-        if isinstance(data, tf.data.Dataset):
-            data = tf.data.make_one_shot_iterator(data).get_next()
-        features, labels = data if isinstance(data, tuple) else (data, None)
-        made = compressed_model(model_fn).plan(
-            features,
-            labels,
-            getattr(module, "params", None),
-            tf.estimator.RunConfig(FLAGS.model_dir),
-        )
+        params = getattr(module, "params", None) or {}
+        config = tf.estimator.RunConfig(FLAGS.model_dir)
+        features, labels = _data(_get(module, "train_input_fn"), params, config)
+        made = compressed_model(model_fn).plan(features, labels, params, config)
     print(format_coverage(made))
+
+
+def _data(input_fn, params, config):
+    """(features, labels) of an input_fn, called as an Estimator calls it."""
+    offered = {"mode": _TRAIN, "params": params, "config": config}
+    taken = function_utils.fn_args(input_fn)
+    data = input_fn(**{k: v for k, v in offered.items() if k in taken})
+    if isinstance(data, tf.data.Dataset):
+        data = tf.data.make_initializable_iterator(data).get_next()
+    return data if isinstance(data, (tuple, list)) else (data, None)
 
 
 COMMANDS = {"train": train, "plan": plan}
@@ -115,7 +121,7 @@ def _import_model(arguments):
     try:
         return importlib.import_module(early.model)
     except ModuleNotFoundError as error:
-        if error.name and early.model.startswith(error.name):
+        if error.name and f"{early.model}.".startswith(f"{error.name}."):
             raise ConfigError(
                 f"--model: there is no module {early.model!r} here or in PYTHONPATH"
             ) from error
@@ -132,10 +138,13 @@ def _run(arguments):
     ec_flags.define()
     flags.DEFINE_string("model", None, "module with model_fn and input functions")
     try:
-        if {"--help", "--helpfull"} & set(arguments):
+        app.define_help_flags()
+        if {"--help", "--helpshort", "--helpfull"} & set(arguments):
             FLAGS(arguments[:1] + arguments[2:])
         module = _import_model(arguments[2:])
-        app.parse_flags_with_usage(arguments[:1] + arguments[2:])
+        _, *extra = FLAGS(arguments[:1] + arguments[2:])
+        if extra:
+            raise ConfigError(f"{extra[0]!r} is not understood; flags start with --")
         if not FLAGS.compressor:
             raise ConfigError(
                 f"--compressor is needed: {', '.join(ec_flags.COMPRESSORS)}"
