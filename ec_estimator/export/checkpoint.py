@@ -39,8 +39,11 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
     os.makedirs(output_dir, exist_ok=True)
     path = os.path.join(output_dir, os.path.basename(checkpoint_path))
     _save(path, {name: reader.get_tensor(name) for name in manifest["variables"]})
-    # A relative path: the folder can be moved.
-    state = tf.train.generate_checkpoint_state_proto(output_dir, os.path.basename(path))
+    # A relative path: the folder can be moved. Beside a relative folder TensorFlow would
+    # take it as relative to the working directory and rewrite it.
+    state = tf.train.generate_checkpoint_state_proto(
+        os.path.abspath(output_dir), os.path.basename(path)
+    )
     write_atomically(os.path.join(output_dir, "checkpoint"), str(state))
     return path
 
