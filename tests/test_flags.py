@@ -1,0 +1,197 @@
+"""Config to flags to config is the identity; wrong flags are errors."""
+import dataclasses
+import re
+
+import pytest
+from absl import flags as absl_flags
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ec_estimator import flags
+from ec_estimator.config import SparsifierConfig
+from ec_estimator.core.errors import ConfigError
+from ec_estimator.sparsity.sparsifier import Sparsifier
+
+
+def parse(*arguments):
+    """The flag values of a command line."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    assert values(["program", *arguments]) == ["program"]
+    return values
+
+
+def compressors(*arguments):
+    return flags.compressor(parse(*arguments))
+
+
+def config(*arguments):
+    (compressor,) = compressors("--compressor=sparsifier", *arguments)
+    assert type(compressor) is Sparsifier
+    return compressor.config
+
+
+# A busy machine is no failure.
+PATIENT = dict(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+NAMES = st.builds(
+    "{}{}".format, st.sampled_from("aZ0."), st.text("aZ0._-/", max_size=5)
+)
+SCOPES = st.lists(NAMES, max_size=2)
+COUNTS = st.integers(1, 2**40)
+CONFIGS = st.builds(
+    SparsifierConfig,
+    target_sparse_ratio=st.floats(0, 1),
+    sparse_block_shape=st.tuples(COUNTS, COUNTS),
+    step_interval=COUNTS,
+    num_trials=COUNTS,
+    include_scopes=SCOPES,
+    exclude_scopes=SCOPES,
+    sort_range=st.sampled_from(["local", "global"]),
+    ramp=st.sampled_from(["cubic", "linear"]),
+    start_step=st.integers(0, 2**40),
+)
+
+
+@settings(max_examples=150, **PATIENT)
+@given(CONFIGS)
+def test_config_to_flags_to_config_is_the_identity(original):
+    (compressor,) = compressors(*flags.to_flags([Sparsifier(original)]))
+    assert compressor.config == original
+
+
+@settings(max_examples=25, **PATIENT)
+@given(original=CONFIGS)
+def test_the_flags_of_a_config_are_a_flag_file(original, tmp_path_factory):
+    recipe = tmp_path_factory.mktemp("recipe") / "recipe.flags"
+    recipe.write_text("\n".join(flags.to_flags([Sparsifier(original)])))
+    (compressor,) = compressors(f"--flagfile={recipe}")
+    assert compressor.config == original
+
+
+def test_a_flag_after_the_flag_file_wins(tmp_path):
+    recipe = tmp_path / "recipe.flags"
+    recipe.write_text(
+        "# Comments and empty lines are fine.\n\n"
+        "--compressor=sparsifier\n--sparsifier_num_trials=3\n--train_steps=7\n"
+    )
+    values = parse(f"--flagfile={recipe}", "--sparsifier_num_trials=4")
+    (compressor,) = flags.compressor(values)
+    assert compressor.config == SparsifierConfig(num_trials=4)
+    assert values.train_steps == 7
+
+
+def test_without_flags_a_config_has_its_defaults():
+    assert config() == SparsifierConfig()
+
+
+def test_every_field_is_a_flag_with_its_documentation():
+    values = parse()
+    for field in dataclasses.fields(SparsifierConfig):
+        flag = values[f"sparsifier_{field.name}"]
+        assert flag.help.endswith(field.metadata["doc"])
+
+
+def test_flags_become_fields():
+    assert config(
+        "--sparsifier_target_sparse_ratio=0.75",
+        "--sparsifier_sparse_block_shape=1,16",
+        "--sparsifier_step_interval=20",
+        "--sparsifier_num_trials=3",
+        "--sparsifier_include_scopes=a,b/c",
+        "--sparsifier_exclude_scopes=b/c/d",
+        "--sparsifier_sort_range=global",
+        "--sparsifier_ramp=linear",
+        "--sparsifier_start_step=5",
+    ) == SparsifierConfig(
+        target_sparse_ratio=0.75,
+        sparse_block_shape=(1, 16),
+        step_interval=20,
+        num_trials=3,
+        include_scopes=("a", "b/c"),
+        exclude_scopes=("b/c/d",),
+        sort_range="global",
+        ramp="linear",
+        start_step=5,
+    )
+
+
+def test_no_compressor_is_built_unless_it_is_named():
+    assert compressors("--sparsifier_num_trials=3") == []
+
+
+def test_an_unknown_compressor_is_an_error_that_names_those_there_are():
+    message = "^--compressor: 'sparsify' is unknown; there is sparsifier$"
+    with pytest.raises(ConfigError, match=message):
+        compressors("--compressor=sparsify")
+
+
+def test_an_unknown_flag_is_an_error_that_names_the_nearest():
+    with pytest.raises(
+        absl_flags.UnrecognizedFlagError,
+        match="Unknown command line flag 'sparsifier_num_trial'.*sparsifier_num_trials",
+    ):
+        parse("--sparsifier_num_trial=3")
+
+
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("target_sparse_ratio", "most"),
+        ("step_interval", "1.5"),
+        ("num_trials", "ten"),
+        ("start_step", ""),
+        ("sort_range", "all"),
+        ("ramp", "quadratic"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error_that_names_the_flag(name, value):
+    message = re.escape(f"flag --sparsifier_{name}={value}: ")
+    with pytest.raises(absl_flags.IllegalFlagValueError, match=message):
+        parse(f"--sparsifier_{name}={value}")
+
+
+@pytest.mark.parametrize(
+    "name,value,got",
+    [
+        ("target_sparse_ratio", "1.5", "1.5"),
+        ("target_sparse_ratio", "nan", "nan"),
+        ("sparse_block_shape", "0,16", "[0, 16]"),
+        ("sparse_block_shape", "16", "[16]"),
+        ("sparse_block_shape", "1,2,3", "[1, 2, 3]"),
+        ("sparse_block_shape", "--1,2", "['--1', '2']"),
+        ("sparse_block_shape", "1,x", "['1', 'x']"),
+        ("sparse_block_shape", "1.0,4", "['1.0', '4']"),
+        ("sparse_block_shape", "²,4", "['²', '4']"),
+        ("sparse_block_shape", "", "[]"),
+        ("step_interval", "0", "0"),
+        ("num_trials", "-1", "-1"),
+        ("start_step", "-1", "-1"),
+        ("include_scopes", "a,,b", "['a', '', 'b']"),
+        ("exclude_scopes", "/", "['/']"),
+    ],
+)
+def test_a_value_out_of_range_is_the_configs_error(name, value, got):
+    pattern = rf"^SparsifierConfig\.{name}: must be .*, got {re.escape(got)}$"
+    with pytest.raises(ConfigError, match=pattern):
+        config(f"--sparsifier_{name}={value}")
+
+
+def test_flags_of_training_and_export():
+    values = parse(
+        "--model_dir=runs/1",
+        "--warm_start_from=dense",
+        "--train_steps=100",
+        "--eval_steps=5",
+        "--save_checkpoints_steps=10",
+        "--export=saved_model",
+        "--export=clean_checkpoint",
+    )
+    assert (values.model_dir, values.warm_start_from) == ("runs/1", "dense")
+    assert (values.train_steps, values.eval_steps) == (100, 5)
+    assert values.save_checkpoints_steps == 10
+    assert values.export == ["saved_model", "clean_checkpoint"]
+
+
+def test_an_unknown_export_is_an_error():
+    with pytest.raises(absl_flags.IllegalFlagValueError, match="--export=onnx"):
+        parse("--export=onnx")

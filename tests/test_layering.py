@@ -1,0 +1,184 @@
+"""What may import what, and what the package never does."""
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ec_estimator"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# Imports point down this list only, or stay on the line.
+LAYERS = [
+    ["flags", "__main__", "__init__"],
+    ["training", "export", "report"],
+    ["sparsity", "pruning", "quantization"],
+    ["rewrite"],
+    ["graph"],
+    ["core", "config", "version"],
+]
+COMPRESSORS = LAYERS[2]
+HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}
+
+
+def module_name(path):
+    """ec_estimator.core.folder of ec_estimator/core/folder.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def part(module):
+    """The first name below the package; what is imported from it is its __init__'s."""
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def modules_imported(tree):
+    """Dotted names of all that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def upward(importer, tree):
+    """What a module imports from above, or as one compressor from another."""
+    below = part(importer)
+    for name in modules_imported(tree):
+        if name.split(".")[0] != "ec_estimator":
+            continue
+        above = part(name)
+        if HEIGHT[above] > HEIGHT[below]:
+            yield name
+        elif above in COMPRESSORS and below in COMPRESSORS and above != below:
+            yield name
+
+
+def forbidden(tree):
+    """What no module may name: contrib, pickle, and code made from text."""
+    for name in modules_imported(tree):
+        if {"contrib", "pickle", "cPickle", "dill", "marshal"} & set(name.split(".")):
+            yield name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "contrib":
+            yield "contrib"
+        if isinstance(node, ast.Name) and node.id in ("eval", "exec", "compile"):
+            yield node.id
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            yield node.arg
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_down(path):
+    assert not list(upward(module_name(path), ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_contrib_no_pickle_no_eval(path):
+    assert not list(forbidden(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize(
+    "importer,line,found",
+    [
+        ("ec_estimator.core.folder", "import ec_estimator.graph.plan", True),
+        ("ec_estimator.graph.plan", "from ec_estimator.rewrite import updates", True),
+        ("ec_estimator.rewrite.updates", "from ec_estimator.sparsity import x", True),
+        (
+            "ec_estimator.sparsity.blocks",
+            "from ec_estimator.training.wrap import x",
+            True,
+        ),
+        ("ec_estimator.training.wrap", "from ec_estimator import flags", True),
+        (
+            "ec_estimator.export.onnx",
+            "def f():\n    import ec_estimator.__main__",
+            True,
+        ),
+        (
+            "ec_estimator.pruning.masks",
+            "from ec_estimator.sparsity import blocks",
+            True,
+        ),
+        ("ec_estimator.core.folder", "import ec_estimator", True),
+        ("ec_estimator.export.onnx", "from ec_estimator.training import wrap", False),
+        ("ec_estimator.sparsity.x", "from ec_estimator.sparsity import blocks", False),
+        ("ec_estimator.flags", "from ec_estimator.config import x", False),
+        ("ec_estimator.core.folder", "import tensorflow.compat.v1 as tf", False),
+    ],
+)
+def test_an_import_that_points_up_is_found(importer, line, found):
+    assert bool(list(upward(importer, ast.parse(line)))) is found
+
+
+@pytest.mark.parametrize(
+    "line,found",
+    [
+        ("import pickle", True),
+        ("from tensorflow.contrib import slim", True),
+        ("tf.contrib.slim", True),
+        ("eval('1')", True),
+        ("exec('1')", True),
+        ("np.load(f, allow_pickle=True)", True),
+        ("evaluate('1')", False),
+        ("estimator.eval('1')", False),
+        ("re.compile('1')", False),
+    ],
+)
+def test_what_is_forbidden_is_found(line, found):
+    assert bool(list(forbidden(ast.parse(line)))) is found
+
+
+# What an import could change for the user, before and after all modules are imported.
+SIDE_EFFECTS = """
+import importlib, json, logging, os, random, sys
+import absl.app, absl.flags, numpy as np, tqdm
+import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import gradients_util
+from tensorflow.python.training import saver
+tf.estimator.Estimator, tf.random, tf.train
+
+def state():
+    return {
+        "flags": sorted(absl.flags.FLAGS),
+        "ops": len(tf.get_default_graph().get_operations()),
+        "eager": tf.executing_eagerly(),
+        "verbosity": tf.logging.get_verbosity(),
+        "handlers": [len(logging.getLogger(n).handlers) for n in ("", "tensorflow")],
+        "path": list(sys.path),
+        "environment": dict(os.environ),
+        "files": os.listdir("."),
+        "random": hash((random.getstate(), np.random.get_state()[1].tobytes())),
+        "gradients": id(gradients_util._GradientsHelper),
+        "saver": id(saver.Saver.save),
+        "estimator": hash(tuple(map(id, vars(tf.estimator.Estimator).values()))),
+        "optimizer": hash(tuple(map(id, vars(tf.train.Optimizer).values()))),
+        "layers": hash(tuple(map(id, vars(tf.layers.Dense).values()))),
+        "excepthook": id(sys.excepthook),
+    }
+
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+after = state()
+print(json.dumps([key for key in before if before[key] != after[key]]))
+print(json.dumps(sorted(set(sys.argv[1:]) - set(sys.modules))))
+"""
+
+
+def test_importing_every_module_changes_nothing(tmp_path):
+    modules = [module_name(path) for path in FILES]
+    output = subprocess.check_output(
+        [sys.executable, "-W", "ignore", "-c", SIDE_EFFECTS, *modules],
+        cwd=str(tmp_path),
+        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/bin"},
+        universal_newlines=True,
+    )
+    changed, missing = output.splitlines()
+    assert changed == "[]"
+    assert missing == "[]"

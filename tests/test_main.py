@@ -1,0 +1,296 @@
+"""python -m ec_estimator, as a user calls it."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = '''
+"""A user's module; its input_fn takes what an Estimator offers, its data a table."""
+import tensorflow.compat.v1 as tf
+from absl import flags
+
+flags.DEFINE_integer("hidden", 8, "units of the hidden layer")
+params = {"batch": 4}
+
+
+def model_fn(features, labels, mode, params):
+    x = tf.layers.dense(features["x"], flags.FLAGS.hidden, tf.nn.relu, name="hidden")
+    logits = tf.layers.dense(x, 4, name="head")
+    if mode == tf.estimator.ModeKeys.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions={"logits": logits})
+    loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    train_op = optimizer.minimize(loss, tf.train.get_global_step())
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def data(batch):
+    labels = tf.constant([0, 1, 2, 3], tf.int64)
+    initializer = tf.lookup.KeyValueTensorInitializer(labels, labels)
+    table = tf.lookup.StaticHashTable(initializer, -1)
+    tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, table.initializer)
+    dataset = tf.data.Dataset.from_tensor_slices(({"x": tf.eye(4, 6)}, labels))
+    return dataset.map(lambda x, y: (x, table.lookup(y))).batch(batch)
+
+
+def train_input_fn(mode, params, config):
+    assert mode == tf.estimator.ModeKeys.TRAIN
+    assert isinstance(config, tf.estimator.RunConfig)
+    return data(params["batch"]).repeat()
+
+
+def eval_input_fn():
+    return data(4)
+
+
+def serving_input_receiver_fn():
+    x = tf.placeholder(tf.float32, [None, 6])
+    return tf.estimator.export.ServingInputReceiver({"x": x}, {"x": x})
+'''
+# Runs several command lines in copies of one process, for TensorFlow takes seconds to
+# import and the lines here only find out what is wrong with them.
+RUN_ALL = """
+import json, os, sys, traceback
+from ec_estimator import __main__ as shell
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        sys.argv = ["ec_estimator"] + arguments
+        sys.stdout = open(f"{number}.out", "w")
+        sys.stderr = open(f"{number}.err", "w")
+        code = 99
+        try:
+            shell.main()
+        except SystemExit as error:
+            code = error.code or 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+    with open(f"{number}.code", "w") as file:
+        file.write(str(os.waitpid(child, 0)[1] >> 8))
+"""
+SPARSIFIER = "--compressor=sparsifier"
+TINY = "--model=tiny_model"
+TRAIN = ["train", TINY, SPARSIFIER, "--model_dir=never_made"]
+NO_MODEL = "ec_estimator: --model=pkg.module is needed: where model_fn is defined"
+
+
+def no_module(name):
+    return f"ec_estimator: --model: there is no module {name!r} here or in PYTHONPATH"
+
+
+ERRORS = [
+    (["train"], NO_MODEL),
+    (["plan", SPARSIFIER], NO_MODEL),
+    (["plan", "--model=no_such", SPARSIFIER], no_module("no_such")),
+    (["plan", "--model=examples.no_such", SPARSIFIER], no_module("examples.no_such")),
+    (["plan", "--model=no_such.at_all", SPARSIFIER], no_module("no_such.at_all")),
+    (
+        ["plan", TINY, "--sparsifier_num_trial=3"],
+        "ec_estimator: Unknown command line flag 'sparsifier_num_trial'.",
+    ),
+    (
+        ["plan", TINY, SPARSIFIER, "--sparsifier_ramp=steep"],
+        "ec_estimator: flag --sparsifier_ramp=steep: value should be one of",
+    ),
+    (
+        ["plan", TINY, SPARSIFIER, "--flagfile=no_such_file"],
+        "ec_estimator: ERROR:: Unable to open flagfile: [Errno 2] No such file",
+    ),
+    (
+        ["plan", TINY, SPARSIFIER, "num_trials=3"],
+        "ec_estimator: 'num_trials=3' is not understood; flags start with --",
+    ),
+    (["plan", TINY], "ec_estimator: --compressor is needed: sparsifier"),
+    (
+        ["plan", TINY, "--compressor=pruner"],
+        "ec_estimator: --compressor: 'pruner' is unknown; there is sparsifier",
+    ),
+    (
+        ["plan", TINY, SPARSIFIER, "--sparsifier_num_trials=0"],
+        "ec_estimator: SparsifierConfig.num_trials: must be an integer greater than 0, "
+        "got 0",
+    ),
+    (
+        ["plan", TINY, SPARSIFIER, "--sparsifier_include_scopes=hiden"],
+        "ec_estimator: SparsifierConfig.include_scopes: 'hiden' matches no layer; "
+        "nearest: hidden",
+    ),
+    (
+        ["plan", "--model=empty_model", SPARSIFIER],
+        "ec_estimator: module 'empty_model' has no model_fn",
+    ),
+    (
+        ["train", TINY, SPARSIFIER, "--train_steps=5"],
+        "ec_estimator: --model_dir is needed to train",
+    ),
+    (TRAIN, "ec_estimator: --train_steps is needed to train"),
+    (
+        [*TRAIN, "--train_steps=9999"],
+        "ec_estimator: TrainSpec.max_steps=9999 is too small for sparsity: 10 trials "
+        "every 1000 steps from step 0 need 10000",
+    ),
+    (
+        [
+            "train",
+            "--model=no_serving",
+            SPARSIFIER,
+            "--model_dir=m",
+            "--train_steps=10000",
+        ]
+        + ["--export=saved_model"],
+        "ec_estimator: module 'no_serving' has no serving_input_receiver_fn",
+    ),
+    (
+        [*TRAIN, "--train_steps=10000", "--warm_start_from=no_such_checkpoint"],
+        "ec_estimator: checkpoint 'no_such_checkpoint' cannot be read (",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with the user's modules in it."""
+    path = tmp_path_factory.mktemp("user")
+    (path / "tiny_model.py").write_text(MODEL)
+    (path / "empty_model.py").write_text("")
+    (path / "no_serving.py").write_text(MODEL.replace("serving_input", "other_input"))
+    (path / "broken_model.py").write_text("import broken\n")
+    return path
+
+
+def python(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        cwd=str(folder),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+
+
+def run(folder, *arguments):
+    return python(folder, "-m", "ec_estimator", *arguments)
+
+
+OTHERS = [
+    [],
+    ["prune"],
+    ["--help"],
+    ["train", "--helpfull"],
+    ["plan", "--model=broken_model", SPARSIFIER],
+]
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """{arguments: (exit code, stdout, stderr)} of ERRORS and OTHERS."""
+    lines = [arguments for arguments, _ in ERRORS] + OTHERS
+    process = python(folder, "-c", RUN_ALL, json.dumps(lines))
+    assert process.returncode == 0, process.stderr
+
+    def result(number):
+        code, out, err = (
+            (folder / f"{number}.{end}").read_text() for end in ("code", "out", "err")
+        )
+        return int(code), out, err
+
+    return {tuple(line): result(number) for number, line in enumerate(lines)}
+
+
+@pytest.mark.parametrize("arguments,message", ERRORS)
+def test_what_is_wrong_is_one_line_and_exit_code_1(results, arguments, message):
+    code, out, err = results[tuple(arguments)]
+    assert code == 1
+    assert out == ""
+    # TensorFlow may have logged before; the error is the last line and starts it.
+    assert err.splitlines()[-1].startswith(message)
+    assert err.count("ec_estimator: ") == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments,expected", [([], 2), (["prune"], 2), (["--help"], 0)]
+)
+def test_without_a_command_the_usage_is_shown(results, arguments, expected):
+    code, _, err = results[tuple(arguments)]
+    assert code == expected
+    assert err.startswith("usage: python -m ec_estimator COMMAND --model=pkg.module")
+
+
+def test_helpfull_lists_every_flag(results):
+    _, out, _ = results[("train", "--helpfull")]
+    for flag in (
+        "compressor",
+        "train_steps",
+        "export",
+        "sparsifier_sparse_block_shape",
+    ):
+        assert f"--{flag}" in out
+
+
+def test_a_fault_in_the_users_module_keeps_its_traceback(results):
+    # Not taken for a wrong --model: 'broken' is not the module that was asked for.
+    code, _, err = results[("plan", "--model=broken_model", SPARSIFIER)]
+    assert code == 99
+    assert err.splitlines()[-1] == "ModuleNotFoundError: No module named 'broken'"
+    assert "broken_model.py" in err
+
+
+def test_nothing_is_written_before_the_flags_are_checked(results, folder):
+    assert not (folder / "never_made").exists()
+
+
+def test_plan_prints_the_coverage(folder):
+    (folder / "recipe.flags").write_text(
+        "--model=tiny_model\n--compressor=sparsifier\n--hidden=16\n--model_dir=planned\n"
+        "--sparsifier_exclude_scopes=head\n"
+    )
+    process = run(folder, "plan", "--flagfile=recipe.flags")
+    assert process.returncode == 0, process.stderr
+    lines = [line.split(maxsplit=4) for line in process.stdout.splitlines()]
+    assert lines[0] == ["layer", "op", "kernel", "weights", "sparsity"]
+    assert lines[2:4] == [
+        ["hidden/MatMul", "MatMul", "hidden/kernel", "96", "compressed"],
+        ["head/MatMul", "MatMul", "head/kernel", "64", "is in exclude_scopes 'head'"],
+    ]
+    assert process.stdout.splitlines()[4:] == [
+        "sparsity: 1 kernels with 96 weights, 1 of 2 layers"
+    ]
+    assert not (folder / "planned").exists()
+
+
+def test_train_ends_in_the_exports_asked_for(folder):
+    process = run(
+        folder,
+        *["train", TINY, SPARSIFIER, "--model_dir=run", "--train_steps=6"],
+        *["--sparsifier_step_interval=2", "--sparsifier_num_trials=3", "--hidden=10"],
+        *["--sparsifier_target_sparse_ratio=0.5", "--export=saved_model"],
+        *["--export=best", "--export=clean_checkpoint"],
+    )
+    assert process.returncode == 0, process.stderr
+    printed = dict(line.split(": ") for line in process.stdout.splitlines())
+    assert printed["global_step"] == "6"
+    assert 0 < float(printed["loss"]) < 10
+    exports = sorted(folder.glob("run/export/*"))
+    assert [path.name for path in exports] == [
+        "best",
+        "clean_checkpoint",
+        "saved_model",
+    ]
+    clean = tf.train.load_checkpoint(str(exports[1]))
+    saved = next(path for path in exports[2].iterdir() if path.name.isdigit())
+    served = tf.train.load_checkpoint(str(saved / "variables" / "variables"))
+    for reader in (clean, served):
+        # 6 x 10 and 10 x 4 weights, half of each.
+        for name, zeros in (("hidden/kernel", 30), ("head/kernel", 20)):
+            assert np.count_nonzero(reader.get_tensor(name) == 0) == zeros
