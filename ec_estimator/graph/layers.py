@@ -75,7 +75,7 @@ def find_layers(graph, skip=frozenset()):
       graph: a tf.Graph.
       skip: ops to leave out (the backward pass of a finished training graph).
     """
-    fed = _fed_ops(graph)
+    fed = fed_ops(graph)
     layers = []
     for op in graph.get_operations():
         if op in skip:
@@ -101,7 +101,7 @@ def _layer(op, fed):
     return Layer(op.name, op.type, None, reason)
 
 
-def _fed_ops(graph):
+def fed_ops(graph):
     """Ops that depend on what the model is fed."""
     feeds = ("Placeholder", "PlaceholderWithDefault", "IteratorGetNext")
     stack = [op for op in graph.get_operations() if op.type in feeds]
