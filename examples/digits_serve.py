@@ -17,7 +17,7 @@ from absl import app, flags
 from examples import digits_model
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("saved_model", None, "folder with saved_model.pb", required=True)
+flags.DEFINE_string("saved_model", None, "folder with saved_model.pb")
 
 
 def accuracy(saved_model):
@@ -47,4 +47,5 @@ def main(_):
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required("saved_model")
     app.run(main)
