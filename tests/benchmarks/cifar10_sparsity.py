@@ -20,7 +20,6 @@ import glob
 import json
 import os
 import tempfile
-import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -109,16 +108,13 @@ def run(method, seed, steps, folder):
         warm_start_from=ec.warm_start(FLAGS.checkpoint),
     )
     hooks = [contrib_pruning.MaskUpdateHook(config)] if kind == "contrib" else []
-    started = time.time()
     estimator.train(lambda: input_fn("train", BATCH, True), hooks, max_steps=steps)
-    seconds = time.time() - started
     found = estimator.evaluate(lambda: input_fn("test", 500, False))
     return {
         "method": method,
         "seed": seed,
         "accuracy": round(float(found["accuracy"]), 4),
         **_sparsity(estimator, kind, config.sparse_block_shape),
-        "train_seconds": round(seconds),
     }
 
 
@@ -129,7 +125,8 @@ def _sparsity(estimator, kind, block):
         if name.endswith("/kernel"):
             kernel = estimator.get_variable_value(name)
             if kind == "contrib":
-                kernel = kernel * estimator.get_variable_value(name[:-6] + "mask")
+                # apply_mask names it so: <layer>//mask.
+                kernel = kernel * estimator.get_variable_value(name[:-6] + "/mask")
             kernels.append(kernel)
     if len(kernels) != 22:
         raise ValueError(f"{len(kernels)} kernels in the checkpoint, expected 22")

@@ -10,7 +10,6 @@ are there, over the bytes of the weights. It is measured twice: as a user sees i
 of the trial), and with the C library told to give back every large piece at once
 (`live`: what the trial really holds). The times are from the former process.
 """
-import ctypes
 import json
 import os
 import subprocess
@@ -56,7 +55,6 @@ def run_case(millions, block, optimizer):
         session.run(tf.global_variables_initializer())
         for _ in range(FLAGS.steps):
             session.run(train_op)
-        _give_free_memory_back()
         before = _resident()
         seconds = []
         with _Peak() as peak:
@@ -106,12 +104,6 @@ def _resident():
     """Bytes of memory this process has in RAM."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
-
-
-def _give_free_memory_back():
-    """Makes the C library return what it keeps of freed memory, which would otherwise
-    hide a part of what the trial takes."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class _Peak:
