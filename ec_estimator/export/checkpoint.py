@@ -29,6 +29,10 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
     manifest = RunFolder(run_folder).read_json("manifest.json")
     if manifest is None:
         raise RunFolderError(f"there is no manifest.json in {run_folder!r}")
+    if not isinstance(manifest.get("variables"), list):
+        raise RunFolderError(
+            f"manifest.json in {run_folder!r} is damaged (no 'variables'); restore it"
+        )
     reader = open_checkpoint(checkpoint_path)
     missing = [n for n in manifest["variables"] if not reader.has_tensor(n)]
     if missing:
@@ -39,8 +43,8 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
     os.makedirs(output_dir, exist_ok=True)
     path = os.path.join(output_dir, os.path.basename(checkpoint_path))
     _save(path, {name: reader.get_tensor(name) for name in manifest["variables"]})
-    # A relative path: the folder can be moved. Beside a relative folder TensorFlow would
-    # take it as relative to the working directory and rewrite it.
+    # A relative path: the folder can be moved. Beside a relative folder TensorFlow
+    # would take it as relative to the working directory and rewrite it.
     state = tf.train.generate_checkpoint_state_proto(
         os.path.abspath(output_dir), os.path.basename(path)
     )

@@ -16,8 +16,10 @@ from ec_estimator.training.wrap import FOLDER, compressed_model
 class FinishedExporter(tf.estimator.Exporter):
     """Base of exporters that wait for the last trial.
 
-    Before it they log what is missing; at the end of training that is an error.
+    Before it they log, once, what is missing; at the end of training that is an error.
     """
+
+    _is_waiting = False
 
     def export(
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
@@ -32,7 +34,9 @@ class FinishedExporter(tf.estimator.Exporter):
         if missing and is_the_final_export:
             raise UnfinishedError(f"exporter {self.name!r}: {missing}")
         if missing:
-            tf.logging.info("Exporter %s waits: %s", self.name, missing)
+            if not self._is_waiting:
+                tf.logging.info("Exporter %s waits: %s", self.name, missing)
+            self._is_waiting = True
             return None
         return self.hand_over(
             estimator, export_path, checkpoint_path, eval_result, is_the_final_export

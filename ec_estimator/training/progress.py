@@ -31,8 +31,8 @@ class ProgressBar(tf.train.SessionRunHook):
         return tf.train.SessionRunArgs(self._step)
 
     def after_run(self, run_context, run_values):
-        # The fetched step may be the one before this run's update.
-        self._bar.update(max(0, int(run_values.results) + 1 - self._bar.n))
+        # It may be the step before this run's update; `end` makes up for that.
+        self._bar.update(max(0, int(run_values.results) - self._bar.n))
 
     def end(self, session):
         self._bar.update(max(0, int(session.run(self._step)) - self._bar.n))

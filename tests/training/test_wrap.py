@@ -230,7 +230,9 @@ class TestModelFn:
 
     def test_distribution_strategy_is_refused_before_training(self, tmp_path):
         strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
-        with pytest.raises(ec.PlanError, match="MirroredStrategy.*: training under a dist"):
+        with pytest.raises(
+            ec.PlanError, match="MirroredStrategy.*: training under a dist"
+        ):
             estimator(tmp_path, train_distribute=strategy).train(
                 raw_model()[1], max_steps=1
             )
@@ -601,6 +603,11 @@ class TestExport:
 
     def test_clean_checkpoint_without_a_manifest_is_an_error(self, tmp_path):
         with pytest.raises(ec.RunFolderError, match="no manifest.json"):
+            ec.write_clean_checkpoint("x", str(tmp_path), str(tmp_path / "out"))
+
+    def test_clean_checkpoint_with_a_damaged_manifest_is_an_error(self, tmp_path):
+        (tmp_path / "manifest.json").write_text('{"format_version": 1}')
+        with pytest.raises(ec.RunFolderError, match="no 'variables'"):
             ec.write_clean_checkpoint("x", str(tmp_path), str(tmp_path / "out"))
 
     def test_clean_checkpoint_of_another_run_is_an_error(self, tmp_path):
