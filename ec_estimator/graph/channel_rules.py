@@ -3,12 +3,18 @@
 A rule is a function of (flow, op). It reads the labels of the op's inputs with
 `flow.axes(tensor)`, a list with a label vector or None for each axis; unites what must
 live or die together; freezes what can't be removed; and gives the outputs their labels
-with `flow.put`. An output without labels is just not put.
+with `flow.put`. An output without labels is just not put. Rules are called where an
+input has labels, and the ranks of all inputs are known.
 """
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 RULES = {}
+# The operand that is a shape, of the ops whose rules see to the sizes in it.
+SHAPE_OPERAND = {
+    **{"Reshape": 1, "Conv2DBackpropInput": 0, "Fill": 0, "RandomUniform": 0},
+    **{"RandomStandardNormal": 0, "TruncatedNormal": 0},
+}
 
 
 def rule(*op_types):
@@ -21,12 +27,12 @@ def rule(*op_types):
 
 
 @rule(
-    *("Identity", "IdentityN", "StopGradient", "CheckNumerics", "PreventGradient"),
+    *("Identity", "StopGradient", "CheckNumerics", "PreventGradient", "Snapshot"),
     *("Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Sigmoid", "Tanh", "Softplus"),
     *("Softsign", "Exp", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Neg"),
     *("Abs", "Sign", "Erf", "Floor", "Ceil", "Round", "Rint", "Reciprocal", "Inv"),
-    *("Sin", "Cos", "ZerosLike", "OnesLike", "Snapshot", "Switch", "RefSwitch"),
-    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "ReadVariableOp"),
+    *("Sin", "Cos", "ZerosLike", "OnesLike", "Switch", "RefSwitch", "LogicalNot"),
+    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "ReadVariableOp", "Cast"),
 )
 def passes(flow, op):
     """Entry by entry: the channels of the output are those of the input."""
@@ -34,41 +40,47 @@ def passes(flow, op):
         flow.put(output, flow.axes(op.inputs[0]))
 
 
-@rule("Cast")
-def cast(flow, op):
-    """Between floats it passes. A size that becomes a float is used as a number, such
-    as in 1 / sqrt(channels): it would change with the cut, so its axis is frozen."""
-    if op.inputs[0].dtype.is_floating and op.outputs[0].dtype.is_floating:
-        passes(flow, op)
-        return
-    for element in flow.values.of(op.inputs[0]) or ():
-        if element.labels is not None:
-            flow.freeze(element.labels, op)
+@rule("IdentityN")
+def passes_each(flow, op):
+    for tensor, output in zip(op.inputs, op.outputs):
+        flow.put(output, flow.axes(tensor))
 
 
 @rule(
     *("Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Pow"),
     *("SquaredDifference", "FloorDiv", "AddN", "DivNoNan", "Xdivy", "Xlogy"),
     *("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual"),
-    *("LogicalAnd", "LogicalOr", "Select", "SelectV2"),
+    *("LogicalAnd", "LogicalOr", "SelectV2"),
 )
 def elementwise(flow, op):
     """Inputs are broadcast to one shape and united position by position."""
     flow.put(op.outputs[0], flow.broadcast(op, list(op.inputs)))
 
 
+@rule("Select")
+def select(flow, op):
+    """As SelectV2, but for a condition of rank 1, which chooses whole rows."""
+    condition, *branches = op.inputs
+    if condition.shape.rank == branches[0].shape.rank:
+        branches = list(op.inputs)
+    else:
+        flow.keep(op, flow.axes(condition), ())
+    flow.put(op.outputs[0], flow.broadcast(op, branches))
+
+
 @rule("BiasAdd")
 def bias_add(flow, op):
     axes = flow.axes(op.inputs[0])
     axis = flow.channel_axis(op)
-    axes[axis] = flow.unite(axes[axis], flow.axes(op.inputs[1])[0], op)
+    bias = flow.axes(op.inputs[1])[0]
+    axes[axis] = flow.unite(axes[axis], bias, op, op.inputs[1])
     flow.put(op.outputs[0], axes)
 
 
 @rule("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def batch_norm(flow, op):
-    axes = flow.axes(op.inputs[0])
     axis = flow.channel_axis(op)
+    axes = flow.keep(op, flow.axes(op.inputs[0]), (axis,))
     for parameter in op.inputs[1:]:
         # While training, mean and variance are empty constants.
         if parameter.shape.as_list() != [0]:
@@ -83,11 +95,15 @@ def batch_norm(flow, op):
 def convolution(flow, op):
     axes, kernel = flow.axes(op.inputs[0]), flow.axes(op.inputs[1])
     axis = flow.channel_axis(op)
-    flow.contract(op, (axes[axis], 0), (kernel[-2], 1))
+    flow.keep(op, axes, (axis,))
+    channels, taken = flow.sizes(op.inputs[0])[axis], flow.sizes(op.inputs[1])[-2]
+    if None not in (channels, taken) and channels != taken:
+        # Grouped: each output channel reads some of the input channels.
+        flow.freeze_all(op)
+        return
+    flow.contract(op, (0, axis), (1, -2))
     flow.produce(kernel[-1], op.inputs[1])
-    output = [None] * len(axes)
-    output[axis] = kernel[-1]
-    flow.put(op.outputs[0], output)
+    flow.put(op.outputs[0], flow.only(axis, kernel[-1], len(axes)))
 
 
 @rule("Conv2DBackpropInput")
@@ -95,10 +111,11 @@ def transposed_convolution(flow, op):
     """As a forward op: inputs are (sizes, kernel [h, w, out, in], x)."""
     kernel, axes = flow.axes(op.inputs[1]), flow.axes(op.inputs[2])
     axis = flow.channel_axis(op)
-    flow.contract(op, (axes[axis], 2), (kernel[3], 1))
+    flow.keep(op, axes, (axis,))
+    flow.contract(op, (2, axis), (1, 3))
     flow.produce(kernel[2], op.inputs[1])
-    output = [None] * 4
-    output[axis] = kernel[2]
+    output = flow.only(axis, kernel[2], len(axes))
+    flow.agree(op, output, op.inputs[0])
     flow.put(op.outputs[0], output)
 
 
@@ -106,8 +123,9 @@ def transposed_convolution(flow, op):
 def depthwise(flow, op):
     """Kernel [h, w, channels, multiplier]: input channel c gives the output channels
     c * multiplier .. (c + 1) * multiplier - 1, which live and die with it."""
-    axes, kernel = flow.axes(op.inputs[0]), flow.axes(op.inputs[1])
+    kernel = flow.axes(op.inputs[1])
     axis = flow.channel_axis(op)
+    axes = flow.keep(op, flow.axes(op.inputs[0]), (axis,))
     channels = flow.unite(axes[axis], kernel[2], op)
     flow.freeze(kernel[3], op)
     multiplier = op.inputs[1].shape.as_list()[3]
@@ -117,78 +135,92 @@ def depthwise(flow, op):
 
 @rule("MatMul", "BatchMatMul", "BatchMatMulV2")
 def matmul(flow, op):
-    sides = [flow.axes(tensor) for tensor in op.inputs]
+    a, b = (flow.keep(op, flow.axes(tensor), (-1, -2)) for tensor in op.inputs)
     flags = (
         ("transpose_a", "transpose_b") if op.type == "MatMul" else ("adj_x", "adj_y")
     )
-    for axes, flag in zip(sides, flags):
-        if op.get_attr(flag):
-            axes[-1], axes[-2] = axes[-2], axes[-1]
-    a, b = sides
-    flow.contract(op, (a[-1], 0), (b[-2], 1))
-    flow.produce(a[-2], op.inputs[0])
-    flow.produce(b[-1], op.inputs[1])
-    rank = op.outputs[0].shape.rank
-    for axes in sides:
-        for vector in axes[:-2]:
-            flow.freeze(vector, op)
-    flow.put(op.outputs[0], [None] * (rank - 2) + [a[-2], b[-1]])
+    # (rows, summed) of a and (summed, columns) of b.
+    rows, left = (-1, -2) if op.get_attr(flags[0]) else (-2, -1)
+    right, columns = (-1, -2) if op.get_attr(flags[1]) else (-2, -1)
+    flow.contract(op, (0, left), (1, right))
+    flow.produce(a[rows], op.inputs[0])
+    flow.produce(b[columns], op.inputs[1])
+    rank = max(tensor.shape.rank for tensor in op.inputs)
+    flow.put(op.outputs[0], [None] * (rank - 2) + [a[rows], b[columns]])
 
 
 @rule(
     *("MaxPool", "MaxPoolV2", "AvgPool", "MaxPool3D", "AvgPool3D"),
     *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"),
-    *("SpaceToBatchND", "BatchToSpaceND"),
 )
 def spatial(flow, op):
     """Works within each channel."""
-    flow.put(op.outputs[0], flow.axes(op.inputs[0]))
+    axis = flow.channel_axis(op)
+    axes = flow.keep(op, flow.axes(op.inputs[0]), (axis,))
+    if flow.sizes(op.outputs[0])[axis] != flow.sizes(op.inputs[0])[axis]:
+        # Pooling over channels.
+        flow.freeze_all(op)
+    else:
+        flow.put(op.outputs[0], axes)
+
+
+@rule("SpaceToBatchND", "BatchToSpaceND")
+def space_and_batch(flow, op):
+    """Moves between the batch and the axes of the block; the others pass."""
+    axes, block = flow.axes(op.inputs[0]), op.inputs[1].shape.as_list()[0]
+    kept = range(len(axes) if block is None else block + 1, len(axes))
+    flow.put(op.outputs[0], flow.keep(op, axes, kept))
 
 
 @rule("Pad", "PadV2", "MirrorPad")
 def pad(flow, op):
     axes = flow.axes(op.inputs[0])
     paddings = tf.get_static_value(op.inputs[1])
-    for axis, vector in enumerate(axes):
-        if vector is not None and (paddings is None or np.any(paddings[axis])):
-            flow.freeze(vector, op)
-            axes[axis] = None
-    flow.put(op.outputs[0], axes)
+    kept = []
+    if paddings is not None:
+        kept = [axis for axis in range(len(axes)) if not np.any(paddings[axis])]
+    flow.put(op.outputs[0], flow.keep(op, axes, kept))
 
 
 @rule("ConcatV2")
 def concat(flow, op):
-    parts = [flow.axes(tensor) for tensor in list(op.inputs)[:-1]]
-    axis = flow.values.const(op.inputs[-1])[0] % len(parts[0])
-    joined = list(parts[0])
-    for part, tensor in zip(parts[1:], list(op.inputs)[1:-1]):
-        for other, vector in enumerate(part):
+    parts = list(op.inputs)[:-1]
+    (axis,) = flow.values.const(op.inputs[-1]) or (None,)
+    if axis is None:
+        flow.freeze_all(op)
+        return
+    axis %= parts[0].shape.rank
+    joined = flow.axes(parts[0])
+    for tensor in parts[1:]:
+        for other, vector in enumerate(flow.axes(tensor)):
             if other != axis:
                 joined[other] = flow.unite(joined[other], vector, op, tensor)
-    joined[axis] = flow.join(
-        [(part[axis], t.shape.as_list()[axis]) for part, t in zip(parts, op.inputs)], op
-    )
+    rows = [(flow.axes(tensor)[axis], flow.sizes(tensor)[axis]) for tensor in parts]
+    joined[axis] = flow.join(rows, op)
     flow.put(op.outputs[0], joined)
 
 
 @rule("Split", "SplitV")
 def split(flow, op):
+    """Position i of one part goes with position i of the others. The borders of unequal
+    parts are literals in user code; they would move, so their axis is frozen."""
     source, axis = (1, 0) if op.type == "Split" else (0, 2)
     axes = flow.axes(op.inputs[source])
-    axis = flow.values.const(op.inputs[axis])[0] % len(axes)
-    sizes = [output.shape.as_list()[axis] for output in op.outputs]
+    (axis,) = flow.values.const(op.inputs[axis]) or (None,)
+    if axis is None:
+        flow.freeze_all(op)
+        return
     vector = axes[axis]
-    if vector is not None and len(set(sizes)) > 1:
-        # The borders are literals in user code; they would move.
+    sizes = [flow.sizes(output)[axis] for output in op.outputs]
+    if vector is None or sizes != [len(vector) // len(sizes)] * len(sizes):
         flow.freeze(vector, op)
-    for index, output in enumerate(op.outputs):
-        piece = list(axes)
-        if vector is not None:
-            start = sum(sizes[:index])
-            piece[axis] = vector[start : start + sizes[index]]
-            if len(set(sizes)) == 1:
-                flow.unite(vector[: sizes[0]], piece[axis], op)
-        flow.put(output, piece)
+        pieces = [None] * len(sizes)
+    else:
+        pieces = np.split(vector, len(sizes))
+    for output, piece in zip(op.outputs, pieces):
+        flow.unite(pieces[0], piece, op)
+        axes[axis] = piece
+        flow.put(output, axes)
 
 
 @rule("Transpose")
@@ -201,63 +233,72 @@ def transpose(flow, op):
         flow.put(op.outputs[0], [axes[axis] for axis in permutation])
 
 
-@rule("Squeeze", "ExpandDims")
-def ones_come_or_go(flow, op):
+@rule("ExpandDims")
+def expand(flow, op):
     axes = flow.axes(op.inputs[0])
-    rank = op.outputs[0].shape.rank
-    if rank is None:
+    (axis,) = flow.values.const(op.inputs[1]) or (None,)
+    if axis is None:
         flow.freeze_all(op)
         return
-    if op.type == "ExpandDims":
-        axis = flow.values.const(op.inputs[1])[0] % rank
-        flow.put(op.outputs[0], axes[:axis] + [None] + axes[axis:])
+    axis %= len(axes) + 1
+    flow.put(op.outputs[0], axes[:axis] + [None] + axes[axis:])
+
+
+@rule("Squeeze")
+def squeeze(flow, op):
+    axes, sizes = flow.axes(op.inputs[0]), flow.sizes(op.inputs[0])
+    gone = {axis % len(axes) for axis in op.get_attr("squeeze_dims")}
+    if not gone and None in sizes:
+        flow.freeze_all(op)
         return
-    sizes = op.inputs[0].shape.as_list()
-    gone = [axis % len(axes) for axis in op.get_attr("squeeze_dims")]
-    gone = gone or [axis for axis, size in enumerate(sizes) if size == 1]
-    for axis in gone:
-        flow.freeze(axes[axis], op)
-    kept = [vector for axis, vector in enumerate(axes) if axis not in gone]
-    flow.put(op.outputs[0], kept)
+    gone = gone or {axis for axis, size in enumerate(sizes) if size == 1}
+    kept = [axis for axis in range(len(axes)) if axis not in gone]
+    axes = flow.keep(op, axes, kept)
+    flow.put(op.outputs[0], [axes[axis] for axis in kept])
 
 
 @rule("Reshape")
 def reshape(flow, op):
     """Passes axes that keep their size, repeats an axis that is merged with unlabelled
     ones, and freezes the rest: an axis that is split, or merged with another."""
-    source, target = op.inputs[0], op.outputs[0]
-    if source.shape.rank is None or target.shape.rank is None:
+    if op.outputs[0].shape.rank is None:
         flow.freeze_all(op)
         return
-    axes, sizes = flow.axes(source), flow.sizes(source)
+    axes, sizes = flow.axes(op.inputs[0]), flow.sizes(op.inputs[0])
     new_sizes = flow.target_sizes(op)
-    output = [None] * len(new_sizes)
+    output, matched = [None] * len(new_sizes), []
+    for merged, axis in _merges(sizes, new_sizes):
+        output[axis] = flow.merge([(axes[a], sizes[a]) for a in merged], op)
+        matched.extend(merged)
+    flow.keep(op, axes, matched)
+    flow.agree(op, output, op.inputs[1])
+    flow.put(op.outputs[0], output)
+
+
+def _merges(sizes, new_sizes):
+    """From the right: (neighbouring axes, the axis that a Reshape merges them into).
+
+    [2, 7, 7, 8] -> [2, 392] gives ([1, 2, 3], 1) and ([0], 0); it ends where an axis
+    is split or a size is unknown.
+    """
     i, j = len(sizes) - 1, len(new_sizes) - 1
     while i >= 0 and j >= 0:
-        if sizes[i] == 1 and axes[i] is None:
+        if sizes[i] == 1:
             i -= 1
         elif new_sizes[j] == 1:
             j -= 1
-        elif sizes[i] is not None and sizes[i] == new_sizes[j]:
-            output[j] = axes[i]
-            i, j = i - 1, j - 1
+        elif sizes[i] is None or new_sizes[j] is None:
+            return
         else:
             merged, size = [], 1
-            while (
-                i >= 0 and None not in (sizes[i], new_sizes[j]) and size < new_sizes[j]
-            ):
+            while i >= 0 and sizes[i] is not None and size < new_sizes[j]:
                 size *= sizes[i]
-                merged.append(i)
+                merged.insert(0, i)
                 i -= 1
-            if not merged or size != new_sizes[j]:
-                for axis in merged:
-                    flow.freeze(axes[axis], op)
-                break
-            output[j] = flow.merge([(axes[a], sizes[a]) for a in reversed(merged)], op)
+            if size != new_sizes[j]:
+                return
+            yield merged, j
             j -= 1
-    for axis in range(i + 1):
-        flow.freeze(axes[axis], op)
-    flow.put(target, output)
 
 
 @rule("Mean", "Sum", "Max", "Min", "Prod", "All", "Any")
@@ -267,44 +308,63 @@ def reduction(flow, op):
     if reduced is None:
         flow.freeze_all(op)
         return
-    reduced = {axis % len(axes) for axis in reduced} if axes else set()
-    for axis in reduced:
-        flow.freeze(axes[axis], op)
-    if op.get_attr("keep_dims"):
-        kept = [None if a in reduced else vector for a, vector in enumerate(axes)]
-    else:
-        kept = [vector for a, vector in enumerate(axes) if a not in reduced]
-    flow.put(op.outputs[0], kept)
+    reduced = {axis % len(axes) for axis in reduced}
+    kept = [axis for axis in range(len(axes)) if axis not in reduced]
+    axes = flow.keep(op, axes, kept)
+    if not op.get_attr("keep_dims"):
+        axes = [axes[axis] for axis in kept]
+    flow.put(op.outputs[0], axes)
 
 
 @rule("Slice", "StridedSlice")
 def cut_out(flow, op):
     """Passes the axes that are taken whole."""
-    axes, sizes = flow.axes(op.inputs[0]), op.inputs[0].shape.as_list()
-    new_sizes = op.outputs[0].shape.as_list() if op.outputs[0].shape.rank else []
+    axes, sizes = flow.axes(op.inputs[0]), flow.sizes(op.inputs[0])
+    places = list(range(len(axes)))
     if op.type == "StridedSlice":
-        if op.get_attr("ellipsis_mask") or op.get_attr("new_axis_mask"):
+        strides = flow.values.const(op.inputs[3])
+        if strides is None or min(strides, default=1) < 0:
+            # Backwards, channels change places.
             flow.freeze_all(op)
             return
-        shrunk = op.get_attr("shrink_axis_mask")
-        places = [a for a in range(len(axes)) if not shrunk >> a & 1]
-    else:
-        places = list(range(len(axes)))
-    output = [None] * len(places)
-    for axis, vector in enumerate(axes):
-        whole = axis in places and sizes[axis] == new_sizes[places.index(axis)]
-        if whole:
-            output[places.index(axis)] = vector
+        places = _places(op, len(axes), len(strides))
+    new_sizes = flow.sizes(op.outputs[0]) or [None] * len(places)
+    whole = {
+        axis
+        for axis, new_size in zip(places, new_sizes)
+        if axis is not None and sizes[axis] is not None and sizes[axis] == new_size
+    }
+    axes = flow.keep(op, axes, whole)
+    flow.put(op.outputs[0], [None if a is None else axes[a] for a in places])
+
+
+def _places(op, rank, count):
+    """For each output axis of a StridedSlice its input axis, or None for a new one."""
+
+    def flag(mask, position):
+        return op.get_attr(mask + "_mask") >> position & 1
+
+    dots = next((n for n in range(count) if flag("ellipsis", n)), count)
+    new = sum(flag("new_axis", n) for n in range(count) if n != dots)
+    hidden = rank - (count - new - (dots < count))
+    places, axis = [], 0
+    for position in range(count):
+        if position == dots:
+            places.extend(range(axis, axis + hidden))
+            axis += hidden
+        elif flag("new_axis", position):
+            places.append(None)
         else:
-            flow.freeze(vector, op)
-    flow.put(op.outputs[0], output)
+            if not flag("shrink_axis", position):
+                places.append(axis)
+            axis += 1
+    return places + list(range(axis, rank))
 
 
 @rule("Pack")
 def pack(flow, op):
-    rank = op.outputs[0].shape.rank
     axes = flow.broadcast(op, list(op.inputs))
-    axis = op.get_attr("axis") % rank
+    axis = op.get_attr("axis") % (len(axes) + 1)
     flow.put(op.outputs[0], axes[:axis] + [None] + axes[axis:])
 
 
@@ -320,12 +380,9 @@ def unpack(flow, op):
 @rule("Tile")
 def tile(flow, op):
     axes = flow.axes(op.inputs[0])
-    multiples = flow.values.of(op.inputs[1]) or [None] * len(axes)
-    for axis, (vector, multiple) in enumerate(zip(axes, multiples)):
-        if vector is not None and (multiple is None or multiple.value != 1):
-            flow.freeze(vector, op)
-            axes[axis] = None
-    flow.put(op.outputs[0], axes)
+    multiples = flow.values.of(op.inputs[1]) or []
+    kept = [axis for axis, multiple in enumerate(multiples) if multiple.value == 1]
+    flow.put(op.outputs[0], flow.keep(op, axes, kept))
 
 
 @rule("Merge", "RefMerge")
@@ -334,14 +391,17 @@ def merge(flow, op):
     flow.put(op.outputs[0], flow.broadcast(op, list(op.inputs)))
 
 
-@rule("GatherV2", "Gather", "ResourceGather")
-def lookup(flow, op):
-    """A table is never cut: its rows are looked up, its columns stay with them."""
-    for vector in flow.axes(op.inputs[0]):
-        flow.freeze(vector, op)
+@rule("Fill", "RandomUniform", "RandomStandardNormal", "TruncatedNormal")
+def made_to_size(flow, op):
+    """Zeros as large as another tensor have its channels."""
+    output = [None] * (op.outputs[0].shape.rank or 0)
+    for axis, element in enumerate(flow.values.of(op.inputs[0]) or ()):
+        if element.labels is not None and len(element.labels) == element.value:
+            output[axis] = element.labels
+    flow.agree(op, output, op.inputs[0])
+    flow.put(op.outputs[0], output)
 
 
-@rule("Shape", "ShapeN", "Size", "Rank", "Const", "Fill", "RandomUniform")
-@rule("RandomStandardNormal", "TruncatedNormal", "Range", "NoOp", "VariableShape")
+@rule("Shape", "Size", "Rank")
 def no_labels(flow, op):
     """Puts out nothing that has channels; sizes are followed by `flow.values`."""

@@ -40,10 +40,11 @@ class Labels:
         a = np.concatenate([edge[0] for edge in self._edges])
         b = np.concatenate([edge[1] for edge in self._edges])
         while len(a):
-            # Hooks larger roots to smaller ones, then shortens all paths. Whichever
-            # of several hooks to one root wins, the others are tried again.
+            # Hooks larger roots to smaller ones, then shortens all paths. A root is
+            # hooked to the smallest of its neighbours; with any other, a label that
+            # is united with a thousand would take a thousand rounds.
             low, high = np.minimum(roots[a], roots[b]), np.maximum(roots[a], roots[b])
-            roots[high] = low
+            np.minimum.at(roots, high, low)
             while True:
                 shorter = roots[roots]
                 if np.array_equal(shorter, roots):

@@ -111,7 +111,14 @@ def fed_ops(graph):
         if op not in seen:
             seen.add(op)
             for tensor in op.outputs:
-                stack.extend(tensor.consumers())
+                stack.extend(
+                    reader
+                    for reader in tensor.consumers()
+                    # What a conditional decides by is not in what it hands on: a
+                    # kernel inside stays a kernel.
+                    if reader.type not in ("Switch", "RefSwitch")
+                    or tensor is reader.inputs[0]
+                )
     return seen
 
 

@@ -18,6 +18,8 @@ class Element(NamedTuple):
 
 
 UNKNOWN = Element(None)
+# Shapes are short; a longer constant is data.
+_LONGEST = 64
 
 
 class Values:
@@ -33,6 +35,8 @@ class Values:
 
     def of(self, tensor):
         """The elements of a scalar or vector in a list, or None if nothing is known."""
+        if not tensor.dtype.is_integer or tensor.shape.rank not in (0, 1):
+            return None
         key = tensor.op.name, tensor.value_index
         if key not in self._known:
             self._known[key] = None  # Ends the recursion in loops.
@@ -51,10 +55,20 @@ class Values:
             return None
         return [element.value for element in elements]
 
+    def sizes_in(self, tensor):
+        """The label vectors of the axes whose sizes a tensor holds."""
+        return [e.labels for e in self.of(tensor) or () if e.labels is not None]
+
+    def follow(self, op, index):
+        """Whether the elements of input `index` are found again in the output."""
+        if op.type not in _RULES or self.of(op.outputs[0]) is None:
+            return False
+        return index == 0 or op.type in ("Mul", "Pack", "ConcatV2")
+
 
 def _const(values, op):
     array = tf.make_ndarray(op.get_attr("value"))
-    if array.ndim > 1 or not np.issubdtype(array.dtype, np.integer):
+    if array.size > _LONGEST:
         return None
     return [Element(int(value)) for value in array.reshape(-1)]
 
@@ -64,11 +78,20 @@ def _shape(values, op):
     if source.shape.rank is None:
         return None
     axes = values._labels_of(source) or [None] * source.shape.rank
-    return [Element(n, a) for n, a in zip(source.shape.as_list(), axes)]
+    sizes = source.shape.as_list()
+    return [
+        Element(len(a) if n is None and a is not None else n, a)
+        for n, a in zip(sizes, axes)
+    ]
+
+
+def _size(values, op):
+    elements = _shape(values, op)
+    return None if elements is None else [_multiply(elements)]
 
 
 def _same(values, op):
-    return values.of(op.inputs[0]) if op.outputs[0].dtype.is_integer else None
+    return values.of(op.inputs[0])
 
 
 def _gather(values, op):
@@ -95,14 +118,16 @@ def _multiply(elements):
 
 def _binary_product(values, op):
     a, b = values.of(op.inputs[0]), values.of(op.inputs[1])
-    if a is None or b is None or len(a) != len(b):
+    if a is None or b is None:
         return None
+    length = max(len(a), len(b))
+    a, b = (side * length if len(side) == 1 else side for side in (a, b))
     return [_multiply(pair) for pair in zip(a, b)]
 
 
 def _pack(values, op):
     parts = [values.of(tensor) for tensor in op.inputs]
-    return [part[0] if part and len(part) == 1 else UNKNOWN for part in parts]
+    return [part[0] if part else UNKNOWN for part in parts]
 
 
 def _concat(values, op):
@@ -122,6 +147,8 @@ def _strided_slice(values, op):
     begin, end, stride = (values.const(tensor) for tensor in op.inputs[1:4])
     if source is None or None in (begin, end, stride) or len(begin) != 1:
         return None
+    if op.get_attr("ellipsis_mask") or op.get_attr("new_axis_mask"):
+        return None
     if op.get_attr("shrink_axis_mask") & 1:
         return [source[begin[0]]]
     start = None if op.get_attr("begin_mask") & 1 else begin[0]
@@ -132,8 +159,10 @@ def _strided_slice(values, op):
 _RULES = {
     "Const": _const,
     "Shape": _shape,
+    "Size": _size,
     "Identity": _same,
     "Cast": _same,
+    "Switch": _same,
     "GatherV2": _gather,
     "Prod": _product,
     "Mul": _binary_product,
