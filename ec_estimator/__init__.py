@@ -1,6 +1,6 @@
 """Model compression training for TensorFlow 1.15 Estimators and sessions."""
 from ec_estimator import flags
-from ec_estimator.config import SparsifierConfig
+from ec_estimator.config import PrunerConfig, SparsifierConfig
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import (
     CompressionError,
@@ -16,7 +16,10 @@ from ec_estimator.export.exporters import (
     FinishedOnly,
     SavedModelExporter,
 )
+from ec_estimator.pruning.finetune import GapFinetune
+from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.sparsity.sparsifier import Sparsifier
+from ec_estimator.training.finetune import finetune
 from ec_estimator.training.hook import CompressionHook
 from ec_estimator.training.loop import train_and_evaluate
 from ec_estimator.training.warm_start import warm_start
@@ -31,7 +34,10 @@ __all__ = [
     "Compressor",
     "ConfigError",
     "FinishedOnly",
+    "GapFinetune",
     "PlanError",
+    "Pruner",
+    "PrunerConfig",
     "RunFolderError",
     "SavedModelExporter",
     "Sparsifier",
@@ -39,6 +45,7 @@ __all__ = [
     "UnfinishedError",
     "__version__",
     "compress",
+    "finetune",
     "flags",
     "train_and_evaluate",
     "unfinished_export",

@@ -69,6 +69,29 @@ def _scopes():
     return Rule("strings", "a tuple of non-empty scope names", parse)
 
 
+def _open_interval():
+    def parse(value):
+        value = _ratio().parse(value)
+        if not 0.0 < value < 1.0:
+            raise ValueError
+        return value
+
+    return Rule("float", "a float in (0, 1)", parse)
+
+
+def _subset(*choices):
+    def parse(value):
+        if isinstance(value, str):
+            raise TypeError
+        value = tuple(value)
+        if not value or len(set(value)) < len(value) or not set(value) <= set(choices):
+            raise ValueError
+        return value
+
+    text = "a non-empty selection of " + ", ".join(map(repr, choices))
+    return Rule("strings", text, parse)
+
+
 def _one_of(*choices):
     def parse(value):
         if not isinstance(value, str) or value not in choices:
@@ -110,6 +133,72 @@ class Config:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunerConfig(Config):
+    """Structured pruning: how many channels, of what, when and where."""
+
+    compression_ratio: float = _field(
+        0.0, _ratio(), "fraction of the ratio_metric that is removed at the end"
+    )
+    step_interval: int = _field(
+        1,
+        _at_least(1, "an integer greater than 0"),
+        "training steps between trials",
+    )
+    num_trials: int = _field(
+        1,
+        _at_least(1, "an integer greater than 0"),
+        "trials until the target is reached",
+    )
+    include_scopes: Tuple[str, ...] = _field(
+        (), _scopes(), "only layers in these scopes; empty: all layers"
+    )
+    exclude_scopes: Tuple[str, ...] = _field((), _scopes(), "no layer in these scopes")
+    prune_sort_range: str = _field(
+        "global",
+        _one_of("global", "local"),
+        "global: all channels compete; local: each layer loses the same fraction",
+    )
+    prunable_op_types: Tuple[str, ...] = _field(
+        ("Conv2D", "MatMul"),
+        _subset("Conv2D", "MatMul"),
+        "op types whose output channels may go",
+    )
+    ema_alpha: float = _field(
+        0.95,
+        _open_interval(),
+        "importance = alpha * old + (1 - alpha) * new, every step",
+    )
+    ratio_metric: str = _field(
+        "channels",
+        _one_of("channels", "params", "macs"),
+        "what compression_ratio is a fraction of",
+    )
+    channel_align: int = _field(
+        1,
+        _at_least(1, "an integer greater than 0"),
+        "channels kept per layer are a multiple of this where the layer is that wide",
+    )
+    ramp: str = _field(
+        "cubic",
+        _one_of(*RAMPS),
+        "ratio at trial t of n: cubic r(1-(1-t/n)^3), linear r t/n",
+    )
+    start_step: int = _field(
+        0, _at_least(0, "an integer of at least 0"), "first step counted"
+    )
+
+    @property
+    def schedule(self):
+        return Schedule(
+            target=self.compression_ratio,
+            start_step=self.start_step,
+            step_interval=self.step_interval,
+            num_trials=self.num_trials,
+            ramp=self.ramp,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

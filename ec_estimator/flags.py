@@ -3,12 +3,16 @@ import dataclasses
 
 from absl import flags
 
-from ec_estimator.config import SparsifierConfig
+from ec_estimator.config import PrunerConfig, SparsifierConfig
 from ec_estimator.core.errors import ConfigError
+from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
 # Flag prefix -> (compressor, config). A prefix is also what --compressor takes.
-COMPRESSORS = {"sparsifier": (Sparsifier, SparsifierConfig)}
+COMPRESSORS = {
+    "pruner": (Pruner, PrunerConfig),
+    "sparsifier": (Sparsifier, SparsifierConfig),
+}
 
 
 def define(flag_values=flags.FLAGS):

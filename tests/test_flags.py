@@ -119,7 +119,7 @@ def test_no_compressor_is_built_unless_it_is_named():
 
 
 def test_an_unknown_compressor_is_an_error_that_names_those_there_are():
-    message = "^--compressor: 'sparsify' is unknown; there is sparsifier$"
+    message = "^--compressor: 'sparsify' is unknown; there is pruner, sparsifier$"
     with pytest.raises(ConfigError, match=message):
         compressors("--compressor=sparsify")
 

@@ -2,6 +2,8 @@
 import dataclasses
 import os
 
+import pytest
+
 import ec_estimator as ec
 
 README = os.path.join(os.path.dirname(os.path.dirname(__file__)), "README.md")
@@ -12,9 +14,10 @@ def readme():
         return file.read()
 
 
-def test_every_field_is_documented_with_its_default_rule_and_meaning():
+@pytest.mark.parametrize("config", [ec.PrunerConfig, ec.SparsifierConfig])
+def test_every_field_is_documented_with_its_default_rule_and_meaning(config):
     text = readme()
-    for field in dataclasses.fields(ec.SparsifierConfig):
+    for field in dataclasses.fields(config):
         rule, doc = field.metadata["rule"].text, field.metadata["doc"]
         row = f"| `{field.name}` | {field.default!r} | {rule} | {doc} |"
         assert row in text, row

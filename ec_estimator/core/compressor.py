@@ -34,20 +34,24 @@ class Compressor(abc.ABC):
         return self.config.schedule
 
     @abc.abstractmethod
-    def refusal(self, layer):
-        """Why a layer of this type is left alone, or "" if it is compressed.
+    def decide(self, model):
+        """Which layers are compressed, and why the others are not.
 
         Args:
-          layer: graph.layers.Layer with a kernel.
+          model: graph.plan.Model.
+
+        Returns:
+          graph.plan.Decisions.
         """
 
     @abc.abstractmethod
-    def attach(self, kernels, variables):
+    def attach(self, kernels, variables, details):
         """Puts this compressor into a training graph.
 
         Args:
-          kernels: [graph.layers.Kernel] to compress.
+          kernels: [graph.layers.Kernel] whose values it changes.
           variables: {variable name: tf.Variable} of the graph.
+          details: what `decide` gave.
 
         Returns:
           An Attached.
@@ -85,3 +89,43 @@ class Attached(abc.ABC):
     @abc.abstractmethod
     def run_trial(self, session, trial, ratio):
         """Brings the kernels to `ratio`, counts the trial, returns a TrialReport."""
+
+    def watch(self, graph, losses, names):
+        """Called when gradients are about to be taken, the forward graph complete.
+
+        Args:
+          losses: tensors whose gradients are taken.
+          names: of the variables they are taken with respect to.
+
+        Returns:
+          Tensors whose gradients this compressor wants to see, too.
+        """
+        return []
+
+    def observe(self, tensors, gradients):
+        """Gets the gradients of tensors that `watch` gave; None for no gradient."""
+        return None
+
+    def watch_finished(self, graph, losses, gradients_of):
+        """The counterpart of `watch` and `observe` in a graph that has its gradients.
+
+        Args:
+          losses: tensors that the forward pass ends in.
+          gradients_of: callable(layer op, index of an input) -> gradients of the input.
+        """
+        return None
+
+    @property
+    def step_ops(self):
+        """Ops to run with every training step."""
+        return []
+
+    def save(self, session, folder, step, variables):
+        """Writes what a run leaves of this compressor; after trials and at the end.
+
+        Args:
+          folder: path of the run's folder.
+          step: global step.
+          variables: the model's own variables.
+        """
+        return None

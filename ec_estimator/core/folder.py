@@ -1,7 +1,6 @@
 """The files a run leaves beside its checkpoints. JSON only, whole or not at all."""
 import json
 import os
-import tempfile
 import uuid
 
 import tensorflow.compat.v1 as tf
@@ -16,15 +15,17 @@ def write_atomically(path, text):
     """Writes text under a temporary name, then renames; readers see all or nothing."""
     # Not mkstemp, whose files nobody else may read: exports are for other users, too.
     temporary = f"{path}.{uuid.uuid4().hex}"
-    file = open(temporary, "x")
     try:
-        with file:
+        with tf.gfile.GFile(temporary, "w") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if "://" not in temporary:
+            # GFile does not do it, and a rename may reach the disk before the text.
+            with open(temporary) as written:
+                os.fsync(written.fileno())
+        tf.gfile.Rename(temporary, path, overwrite=True)
     except BaseException:
-        os.unlink(temporary)
+        if tf.gfile.Exists(temporary):
+            tf.gfile.Remove(temporary)
         raise
 
 
@@ -32,7 +33,7 @@ class RunFolder:
     """`<model_dir>/compression` or the hook's save_dir.
 
     Holds manifest.json (versions, configs, the user's variables), plan.json,
-    coverage.json and trials.jsonl.
+    coverage.json and trials.jsonl. Any file system that TensorFlow knows will do.
     """
 
     def __init__(self, path):
@@ -44,17 +45,18 @@ class RunFolder:
         Raises:
           RunFolderError: it is a file, or cannot be made or written.
         """
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
+        if tf.gfile.Exists(self.path) and not tf.gfile.IsDirectory(self.path):
             raise RunFolderError(
                 f"save_dir {self.path!r} is a file; name a folder for the run's files"
             )
         try:
-            os.makedirs(self.path, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
+            tf.gfile.MakeDirs(self.path)
+            probe = self.file(uuid.uuid4().hex)
+            write_atomically(probe, "")
+            tf.gfile.Remove(probe)
+        except (tf.errors.OpError, OSError) as error:
             raise RunFolderError(
-                f"save_dir {self.path!r} cannot be written ({error.strerror}); "
+                f"save_dir {self.path!r} cannot be written ({error}); "
                 "name a folder that this process may write to"
             ) from error
         return self
@@ -73,12 +75,12 @@ class RunFolder:
           RunFolderError: not JSON, not an object, or of another format version.
         """
         path = self.file(name)
-        if not os.path.exists(path):
+        if not tf.gfile.Exists(path):
             return None
         try:
-            with open(path) as file:
-                content = json.load(file)
-        except (ValueError, OSError) as error:
+            with tf.gfile.GFile(path) as file:
+                content = json.loads(file.read())
+        except (ValueError, tf.errors.OpError) as error:
             raise RunFolderError(
                 f"{path!r} is damaged ({error}); restore it, or move it away "
                 "to have it written again"
@@ -186,11 +188,11 @@ class RunFolder:
           RunFolderError: a line is damaged.
         """
         path = self.file("trials.jsonl")
-        if not os.path.exists(path):
+        if not tf.gfile.Exists(path):
             return []
         # Bytes that are no text make their line invalid, not the whole file unreadable.
-        with open(path, errors="replace") as file:
-            lines = file.read().splitlines()
+        with tf.gfile.GFile(path, "rb") as file:
+            lines = file.read().decode(errors="replace").splitlines()
         records = []
         for number, line in enumerate(lines, 1):
             try:

@@ -66,6 +66,24 @@ def _check_size(path, reader):
         raise ValueError(f"its data has {found} of {needed} bytes")
 
 
+def write_checkpoint(path, values):
+    """Writes a checkpoint of arrays.
+
+    Args:
+      path: prefix of the checkpoint's files.
+      values: {name in the checkpoint: array}.
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        feeds = [(tf.placeholder(v.dtype, v.shape), v) for v in values.values()]
+        save = tf.raw_ops.SaveV2(
+            prefix=path,
+            tensor_names=list(values),
+            shape_and_slices=[""] * len(values),
+            tensors=[placeholder for placeholder, _ in feeds],
+        )
+        session.run(save, dict(feeds))
+
+
 def trials_done(reader, compressor_name):
     """Trials that the checkpoint's weights have been through, or None without state."""
     name = f"{SCOPE}/{compressor_name}/trial"

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.folder import RunFolder, write_atomically
-from ec_estimator.core.state import open_checkpoint
+from ec_estimator.core.state import open_checkpoint, write_checkpoint
 
 
 def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
@@ -42,7 +42,9 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
         )
     os.makedirs(output_dir, exist_ok=True)
     path = os.path.join(output_dir, os.path.basename(checkpoint_path))
-    _save(path, {name: reader.get_tensor(name) for name in manifest["variables"]})
+    write_checkpoint(
+        path, {name: reader.get_tensor(name) for name in manifest["variables"]}
+    )
     # A relative path: the folder can be moved. Beside a relative folder TensorFlow
     # would take it as relative to the working directory and rewrite it.
     state = tf.train.generate_checkpoint_state_proto(
@@ -50,15 +52,3 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
     )
     write_atomically(os.path.join(output_dir, "checkpoint"), str(state))
     return path
-
-
-def _save(path, values):
-    with tf.Graph().as_default(), tf.Session() as session:
-        feeds = {tf.placeholder(v.dtype, v.shape): v for v in values.values()}
-        save = tf.raw_ops.SaveV2(
-            prefix=path,
-            tensor_names=list(values),
-            shape_and_slices=[""] * len(values),
-            tensors=list(feeds),
-        )
-        session.run(save, feeds)

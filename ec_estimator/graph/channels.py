@@ -15,6 +15,7 @@ from typing import Dict, NamedTuple, Tuple
 import numpy as np
 
 from ec_estimator.graph.flow import Flow
+from ec_estimator.graph.layers import LAYER_OPS, fed_ops
 from ec_estimator.graph.walk import ancestors
 
 
@@ -78,7 +79,11 @@ def find_channels(graph, outputs, losses=()):
       Channels.
     """
     flow = Flow(graph)
-    for op in _in_order(ancestors([*outputs, *losses])):
+    ops = ancestors([*outputs, *losses])
+    if losses:
+        layers = [tensor for op in ops if op.type in LAYER_OPS for tensor in op.inputs]
+        flow.regularizers = ops - fed_ops(graph) - ancestors([*outputs, *layers])
+    for op in _in_order(ops):
         flow.visit(op)
     for tensor in outputs:
         for vector in flow.axes(tensor):

@@ -41,6 +41,8 @@ class Flow:
         self.producers = {}
         self.readers = {}
         self.readings = []
+        # Ops on weights that lead to the loss and to no layer: they freeze nothing.
+        self.regularizers = frozenset()
         self._fed = fed_ops(graph)
         self._axes = {}
         # Labels are given in order: where each axis of a variable starts, and which it
@@ -123,7 +125,7 @@ class Flow:
         return axes
 
     def freeze(self, vector, op):
-        if vector is not None:
+        if vector is not None and op not in self.regularizers:
             self.labels.freeze(vector, f"{op.type} {op.name!r}")
 
     def freeze_all(self, op):

@@ -17,6 +17,7 @@ LAYER_OPS = {
     "DepthwiseConv2dNative": (1,),
     "Conv2DBackpropInput": (1,),
     "MatMul": (1, 0),
+    "SparseMatMul": (1, 0),
     "BatchMatMul": (1, 0),
     "BatchMatMulV2": (1, 0),
 }
@@ -218,9 +219,8 @@ def _matrix_steps(op, index, shape):
         return (("transpose", (0, 1, 3, 2)), ("reshape", (-1, shape[2])))
     if op.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
         return (("reshape", (-1, shape[-1])),)
-    flags = (
-        ("transpose_a", "transpose_b") if op.type == "MatMul" else ("adj_x", "adj_y")
-    )
+    batched = op.type.startswith("BatchMatMul")
+    flags = ("adj_x", "adj_y") if batched else ("transpose_a", "transpose_b")
     # y = x W has the kernel as [in, out]; in y = W x it is the other way round.
     swapped = op.get_attr(flags[index]) != (index == 0)
     if not swapped:

@@ -2,10 +2,10 @@
 import collections
 import dataclasses
 import difflib
-from typing import Dict, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ec_estimator.core.errors import ConfigError, PlanError
-from ec_estimator.graph.layers import Kernel
+from ec_estimator.graph.layers import Kernel, Layer
 from ec_estimator.graph.walk import ancestors
 
 COMPRESSED = "compressed"
@@ -28,20 +28,56 @@ class Coverage:
     decisions: Dict[str, str]
 
 
+class Model(NamedTuple):
+    """What compressors decide about.
+
+    graph: the tf.Graph; layers: [Layer] found in it; outputs: the tensors it predicts,
+    or None if they are not known; losses: tensors that a finished training graph's
+    forward pass ends in; reasons: for each layer why no compressor can take it, "" if
+    one can.
+    """
+
+    graph: Any
+    layers: Sequence[Layer]
+    outputs: Optional[Sequence[Any]]
+    losses: Sequence[Any]
+    reasons: Sequence[str]
+
+
+class Decisions(NamedTuple):
+    """A compressor's answer.
+
+    layers: for each layer COMPRESSED or why not.
+    kernels: names of the kernels whose values it changes.
+    details: data of its own that it gets back when it is attached.
+    """
+
+    layers: List[str]
+    kernels: Tuple[str, ...]
+    details: Any = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """mode: the mode that was surveyed; kernels: by name, all that any compressor
-    takes; targets: {compressor name: names of the kernels it takes}."""
+    changes; targets: {compressor name: names of the kernels it changes}; details:
+    {compressor name: data of its own}."""
 
     mode: str
     layers: Tuple[Coverage, ...]
     kernels: Dict[str, Kernel]
     targets: Dict[str, Tuple[str, ...]]
+    details: Dict[str, Any]
 
     def to_dict(self):
         """JSON-ready; what a run folder is checked against."""
         return {
             "mode": self.mode,
+            "details": {
+                name: details.digest()
+                for name, details in self.details.items()
+                if details is not None
+            },
             "kernels": {
                 name: {
                     "shape": list(kernel.shape),
@@ -77,7 +113,7 @@ class Plan:
         return dataclasses.replace(self, layers=self.layers + extra)
 
 
-def make_plan(mode, graph, layers, outputs, compressors):
+def make_plan(mode, graph, layers, outputs, compressors, losses=()):
     """Decides for every layer and compressor.
 
     Args:
@@ -87,6 +123,7 @@ def make_plan(mode, graph, layers, outputs, compressors):
       outputs: tensors the model predicts; None if they are not known (a finished
         training graph), then every layer counts as served.
       compressors: [Compressor].
+      losses: where the forward pass of a finished training graph ends.
 
     Raises:
       ConfigError: a scope that matches no layer.
@@ -97,38 +134,33 @@ def make_plan(mode, graph, layers, outputs, compressors):
         served = {op.name for op in ancestors(outputs)}
     reasons = [_model_reason(graph, layer, served) for layer in layers]
     reasons = _without_embeddings(graph, layers, reasons)
-    decisions = {
-        compressor.name: _decide(compressor, layers, reasons)
-        for compressor in compressors
-    }
+    model = Model(graph, layers, outputs, losses, reasons)
+    decisions = {}
+    for compressor in compressors:
+        _check_scopes(compressor.config, layers)
+        decisions[compressor.name] = compressor.decide(model)
     rows = tuple(
         Coverage(
             layer.op,
             layer.op_type,
             layer.kernel.name if layer.kernel else "",
             layer.kernel.size if layer.kernel else 0,
-            {name: decided[index] for name, decided in decisions.items()},
+            {name: decided.layers[index] for name, decided in decisions.items()},
         )
         for index, layer in enumerate(layers)
     )
-    targets = {
-        name: _unique(
-            layer.kernel.name
-            for layer, decision in zip(layers, decided)
-            if decision == COMPRESSED
-        )
-        for name, decided in decisions.items()
-    }
-    for name, kernels in targets.items():
-        if not kernels:
-            _raise_nothing(name, decisions[name])
+    for name, decided in decisions.items():
+        if COMPRESSED not in decided.layers:
+            _raise_nothing(name, decided.layers)
+    targets = {name: decided.kernels for name, decided in decisions.items()}
     taken = {kernel for kernels in targets.values() for kernel in kernels}
     kernels = {}
     for layer in layers:
         # A kernel that several layers read is viewed as the first one views it.
         if layer.kernel and layer.kernel.name in taken:
             kernels.setdefault(layer.kernel.name, layer.kernel)
-    return Plan(mode, rows, kernels, targets)
+    details = {name: decided.details for name, decided in decisions.items()}
+    return Plan(mode, rows, kernels, targets, details)
 
 
 def format_coverage(plan):
@@ -200,31 +232,57 @@ def _without_embeddings(graph, layers, reasons):
     ]
 
 
-def _decide(compressor, layers, reasons):
-    """One decision a layer for one compressor."""
-    config = compressor.config
-    _check_scopes(config, layers)
+def choose_layers(config, model, refusal):
+    """Decides for each layer by itself.
+
+    Args:
+      config: has include_scopes and exclude_scopes.
+      model: Model.
+      refusal: callable(layer) -> why the compressor leaves such a layer alone, or "".
+
+    Returns:
+      For each layer COMPRESSED or why not.
+    """
     decisions = []
-    for layer, reason in zip(layers, reasons):
-        if not reason and config.include_scopes:
-            if not any(_in_scope(layer, scope) for scope in config.include_scopes):
-                reason = "is in none of include_scopes"
-        if not reason:
-            hits = [s for s in config.exclude_scopes if _in_scope(layer, s)]
-            reason = f"is in exclude_scopes {hits[0]!r}" if hits else ""
-        decisions.append(reason or compressor.refusal(layer) or COMPRESSED)
-    # The variable itself changes, so all layers that read it must agree.
+    for layer, reason in zip(model.layers, model.reasons):
+        reason = reason or scope_reason(config, layer) or refusal(layer)
+        decisions.append(reason or COMPRESSED)
+    return decisions
+
+
+def take_kernels(layers, decisions):
+    """Decisions for a compressor that changes the kernels of the layers it takes.
+
+    The variable itself changes, so all layers that read it must agree.
+    """
     spared = {
         layer.kernel.name: layer.op
         for layer, decision in zip(layers, decisions)
         if layer.kernel and decision not in (COMPRESSED, TRAINS_ONLY)
     }
-    return [
+    decisions = [
         f"shares its kernel with {spared[layer.kernel.name]!r}, which is left alone"
         if decision == COMPRESSED and layer.kernel.name in spared
         else decision
         for layer, decision in zip(layers, decisions)
     ]
+    taken = (
+        layer.kernel.name
+        for layer, decision in zip(layers, decisions)
+        if decision == COMPRESSED
+    )
+    return Decisions(decisions, _unique(taken))
+
+
+def scope_reason(config, layer):
+    """Why the config's scopes leave a layer out, or ""."""
+    if config.include_scopes:
+        if not any(_in_scope(layer, scope) for scope in config.include_scopes):
+            return "is in none of include_scopes"
+    for scope in config.exclude_scopes:
+        if _in_scope(layer, scope):
+            return f"is in exclude_scopes {scope!r}"
+    return ""
 
 
 def _in_scope(layer, scope):
@@ -254,9 +312,13 @@ def _all_scopes(layers):
 
 
 def _raise_nothing(name, decisions):
+    if not decisions:
+        raise PlanError(
+            f"{name}: nothing to compress: the model has no convolution or matrix "
+            "product"
+        )
     counts = collections.Counter(decisions)
     reasons = "; ".join(f"{count} x {why}" for why, count in counts.most_common(5))
     raise PlanError(
-        f"{name}: nothing to compress in the model's {len(decisions)} layers"
-        + (f": {reasons}" if reasons else "")
+        f"{name}: nothing to compress in the model's {len(decisions)} layers: {reasons}"
     )

@@ -35,8 +35,8 @@ def survey(model_fn, features, labels):
             served = mode == tf.estimator.ModeKeys.PREDICT
             try:
                 spec = model_fn(
-                    _placeholders(features),
-                    None if served else _placeholders(labels),
+                    placeholders(features),
+                    None if served else placeholders(labels),
                     mode,
                 )
             # A model_fn without the mode fails in its own way, often by using the
@@ -62,7 +62,9 @@ def survey(model_fn, features, labels):
     ) from failures[0][2]
 
 
-def _placeholders(structure):
+def placeholders(structure):
+    """Placeholders of the types and static shapes of the tensors in a structure."""
+
     def placeholder(value):
         if not tf.is_tensor(value):
             return value

@@ -36,8 +36,14 @@ def model_variables(graph):
 
 def checkpoint_name(variable):
     """The name a Saver stores a variable under: partitions share their whole's."""
-    info = getattr(variable, "_save_slice_info", None)
+    info = slice_info(variable)
     return info.full_name if info else variable.op.name
+
+
+def slice_info(variable):
+    """Which part of a partitioned variable this is (full_name, full_shape,
+    var_offset), or None for a whole one."""
+    return getattr(variable, "_save_slice_info", None)
 
 
 def _optimizer_inputs(graph):

@@ -10,6 +10,7 @@ import re
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.state import is_state
 from ec_estimator.rewrite import tf_private
 
 # After import_meta_graph only the name tells: gradients/<forward op>_grad/...
@@ -30,6 +31,27 @@ def backward_ops(graph):
             if match:
                 index[match.group(1)].append(op)
     return index
+
+
+def forward_ends(graph, backward):
+    """The tensors that the forward pass ends in: losses, mostly."""
+    forward = [graph.get_operation_by_name(name) for name in backward]
+    return [
+        op.outputs[0]
+        for op in forward
+        if op.outputs
+        and not any(c.name in backward for o in op.outputs for c in o.consumers())
+    ]
+
+
+def kernel_gradients(backward, op, index):
+    """The gradients of an op's input, as its backward pass computes them.
+
+    Before the identities that hold them back until all are there: those are what gets
+    gated, and a gate may have to wait for what is computed from these.
+    """
+    found = _gradients(op, op.inputs[index], backward.get(op.name, []))
+    return [g.op.inputs[0] if g.op.type == "Identity" else g for g in found]
 
 
 def gate_gradients(graph, backward, name, gate):
@@ -83,7 +105,7 @@ def _gradients(reader, read, ops):
         if op not in from_values
         and output.dtype == read.dtype.base_dtype
         and output.shape.is_compatible_with(read.shape)
-        and any(consumer not in inside for consumer in output.consumers())
+        and _leaves(output, inside)
     ]
     if reader.type == "ConcatV2":
         # All parts of a partitioned kernel look alike; they come in their order.
@@ -92,6 +114,11 @@ def _gradients(reader, read, ops):
         ordered = [o for o in _last_of(ops, every) if o is not None]
         leaving = ordered[position : position + 1]
     return leaving
+
+
+def _leaves(output, inside):
+    """The ops of the user's that read an output and are not inside."""
+    return [c for c in output.consumers() if c not in inside and not is_state(c.name)]
 
 
 def _last_of(ops, slices):
@@ -126,7 +153,7 @@ def _gate(gradient, inside, name, gate):
                 gated = _MOVES[op.type](op, lambda moved: gate(name, moved))
                 tf_private.replace_input(op, 0, gated)
             return
-        consumers = [c for c in gradient.consumers() if c not in inside]
+        consumers = _leaves(gradient, inside)
         with tf_private.context_of_outputs(op):
             gated = gate(name, gradient)
     for consumer in consumers:

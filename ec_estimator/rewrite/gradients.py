@@ -7,7 +7,7 @@ from ec_estimator.rewrite import tf_private
 
 
 @contextlib.contextmanager
-def gated_gradients(graph, names, gate):
+def gated_gradients(graph, names, gate, watch, observe):
     """While open, a gradient with respect to a planned kernel comes out gated.
 
     So whatever the user's code does with it next (clipping by norm, averaging,
@@ -17,12 +17,19 @@ def gated_gradients(graph, names, gate):
       graph: the training graph.
       names: names of the planned variables.
       gate: callable(variable name, gradient) -> gradient.
+      watch: callable(losses, names of the variables) -> further tensors whose
+        gradients are wanted.
+      observe: callable(those tensors, their gradients).
 
     `GradientTape` does not come through here; the gates on the variables' updates
     (rewrite.updates) keep the zeros there.
     """
 
-    def after(ys, xs, gradients):
+    def intercept(take, ys, xs):
+        losses = ys if isinstance(ys, (list, tuple)) else [ys]
+        watched = watch(losses, [x.op.name for x in xs])
+        gradients = take(xs + watched)
+        observe(watched, gradients[len(xs) :])
         return [
             gate(x.op.name, tf.convert_to_tensor(gradient))
             if gradient is not None and x.op.name in names
@@ -30,5 +37,5 @@ def gated_gradients(graph, names, gate):
             for x, gradient in zip(xs, gradients)
         ]
 
-    with tf_private.intercept_gradients(graph, after):
+    with tf_private.intercept_gradients(graph, intercept):
         yield

@@ -14,15 +14,16 @@ _original = getattr(gradients_util, _GRADIENTS)
 
 
 @contextlib.contextmanager
-def intercept_gradients(graph, after):
-    """While open, gradients taken in `graph` are passed through `after`.
+def intercept_gradients(graph, intercept):
+    """While open, gradients of `graph` are taken by `intercept`.
 
     Args:
       graph: the tf.Graph; other graphs, and other threads' graphs, are not affected.
-      after: callable(ys, xs, gradients) -> gradients.
+      intercept: callable(take, ys, xs) -> gradients, where take(xs) -> gradients is
+        TensorFlow's own way.
     """
     with _lock:
-        _interceptors[graph] = after
+        _interceptors[graph] = intercept
         setattr(gradients_util, _GRADIENTS, _dispatch)
     try:
         yield
@@ -34,11 +35,14 @@ def intercept_gradients(graph, after):
 
 
 def _dispatch(ys, xs, *args, **kwargs):
-    gradients = _original(ys, xs, *args, **kwargs)
     as_list = xs if isinstance(xs, (list, tuple)) else [xs]
     graph = next((x.graph for x in as_list if hasattr(x, "graph")), None)
-    after = _interceptors.get(graph)
-    return after(ys, as_list, gradients) if after else gradients
+    intercept = _interceptors.get(graph)
+
+    def take(xs):
+        return _original(ys, xs, *args, **kwargs)
+
+    return intercept(take, ys, list(as_list)) if intercept else take(xs)
 
 
 def replace_input(op, index, tensor):
@@ -66,12 +70,14 @@ def context_of_outputs(op):
 
 @contextlib.contextmanager
 def _context(graph, context):
-    outer = graph._get_control_flow_context()
-    graph._set_control_flow_context(context)
-    try:
-        yield
-    finally:
-        graph._set_control_flow_context(outer)
+    # Control dependencies of user code around us, such as on the update ops of batch
+    # norm, would close a cycle; without them there is no context either.
+    with graph.control_dependencies(None):
+        graph._set_control_flow_context(context)
+        try:
+            yield
+        finally:
+            graph._set_control_flow_context(None)
 
 
 def forward_op(op):

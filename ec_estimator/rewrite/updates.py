@@ -39,11 +39,21 @@ _READERS = (
     "VarIsInitializedOp",
     "VariableShape",
     "ResourceGather",
+    "ResourceGatherNd",
     "Gather",
     "GatherV2",
     "Save",
     "SaveSlices",
     "SaveV2",
+)
+# Ops that hand a handle to function bodies; those decide whether it is written.
+_CALLS = (
+    "If",
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+    "StatelessIf",
+    "StatelessWhile",
+    "While",
 )
 
 
@@ -116,6 +126,8 @@ def _writers(graph, variable):
                 continue
             if op is variable.initializer or _restores(op):
                 continue
+            if op.type in _CALLS and not _call_writes(op, tensor):
+                continue
             writers.append(op)
     return writers
 
@@ -132,6 +144,50 @@ def _takes_alias(op, tensor):
     arguments = op.op_def.input_arg
     # Only ops with one tensor an argument write to references.
     return position < len(arguments) and arguments[position].is_ref
+
+
+def _call_writes(op, handle):
+    """Whether a function that the op calls changes the variable behind the handle."""
+    library = op.graph.as_graph_def().library.function
+    bodies = {function.signature.name: function for function in library}
+    return any(
+        _body_writes(bodies, name, index - len(op.inputs))
+        for name in _called(op.node_def)
+        for index, tensor in enumerate(op.inputs)
+        if tensor is handle
+    )
+
+
+def _called(node):
+    """The names of the functions that a node calls."""
+    return [attr.func.name for attr in node.attr.values() if attr.HasField("func")]
+
+
+def _body_writes(bodies, name, position):
+    """Whether a function changes what it gets as an argument.
+
+    Args:
+      bodies: {name of a function: FunctionDef}.
+      position: of the argument, from the end: an If takes its condition before the
+        arguments that it hands on.
+    """
+    body = bodies[name]
+    stack = [body.signature.input_arg[position].name]
+    while stack:
+        handle = stack.pop()
+        for node in body.node_def:
+            # A node's output is "node:output:0" to its readers, an argument its name.
+            sources = [i.split(":")[0] for i in node.input if not i.startswith("^")]
+            for index in (i for i, source in enumerate(sources) if source == handle):
+                if node.op in _ALIASES:
+                    stack.append(node.name)
+                elif node.op in _CALLS:
+                    given = index - len(sources)
+                    if any(_body_writes(bodies, f, given) for f in _called(node)):
+                        return True
+                elif node.op not in _READERS:
+                    return True
+    return False
 
 
 def _restores(op):
@@ -189,3 +245,15 @@ def _companions(variables, slots):
         if name in companions and variable.shape == variables[name].shape:
             companions[name].append(Companion(variable, None))
     return companions
+
+
+def reset(variable, alive, fresh):
+    """Op that puts `variable` back to `fresh` where it is not alive.
+
+    Args:
+      alive: bool tensor of the variable's shape.
+      fresh: tensor of the variable's shape.
+
+    A product would turn infinities into NaN, a select does not.
+    """
+    return variable.assign(tf.where(alive, variable, fresh))

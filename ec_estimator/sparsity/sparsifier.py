@@ -6,6 +6,8 @@ from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.selection import find_cut, removed
 from ec_estimator.core.state import create_variable
+from ec_estimator.graph.plan import choose_layers, take_kernels
+from ec_estimator.rewrite.updates import reset
 from ec_estimator.sparsity import blocks
 
 
@@ -25,12 +27,17 @@ class Sparsifier(Compressor):
 
     name = "sparsity"
 
-    def refusal(self, layer):
+    def decide(self, model):
+        return take_kernels(
+            model.layers, choose_layers(self.config, model, self._refusal)
+        )
+
+    def _refusal(self, layer):
         if layer.op_type == "DepthwiseConv2dNative":
             return "is depthwise: few weights, and no engine has a sparse kernel for it"
         return ""
 
-    def attach(self, kernels, variables):
+    def attach(self, kernels, variables, details):
         return _Masks(self.config, kernels, variables)
 
 
@@ -98,9 +105,9 @@ class _Masks(Attached):
         for name, alive in zip(kernel.parts, blocks.from_matrix(kernel, matrix)):
             mask, variable = self._mask(name), self._variables[name]
             updates.append(mask.assign(tf.cast(alive, mask.dtype.base_dtype)))
-            updates.append(_reset(variable, alive, tf.zeros_like(variable)))
+            updates.append(reset(variable, alive, tf.zeros_like(variable)))
             for companion in companions[name]:
-                updates.append(_reset(companion.variable, alive, companion.fresh()))
+                updates.append(reset(companion.variable, alive, companion.fresh()))
         return tf.group(*updates)
 
     def run_trial(self, session, trial, ratio):
@@ -168,14 +175,6 @@ def _in_turn(build, items):
         with tf.control_dependencies(built[-1:]):
             built.append(build(item))
     return built
-
-
-def _reset(variable, alive, fresh):
-    """Op that puts `variable` back to `fresh` where it is not alive.
-
-    A product would turn infinities into NaN, a select does not.
-    """
-    return variable.assign(tf.where(alive, variable, fresh))
 
 
 def _protect_best(kernel, grid):

@@ -7,7 +7,12 @@ from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables
-from ec_estimator.rewrite.backward import backward_ops, gate_gradients
+from ec_estimator.rewrite.backward import (
+    backward_ops,
+    forward_ends,
+    gate_gradients,
+    kernel_gradients,
+)
 from ec_estimator.rewrite.gradients import gated_gradients
 from ec_estimator.rewrite.updates import gate_updates
 
@@ -35,6 +40,7 @@ class Attachment:
         self.plan = plan
         self.compressors = compressors
         self._attached = None
+        self._watched = []
         self._parts = {
             name: frozenset(
                 part for target in targets for part in plan.kernels[target].parts
@@ -66,6 +72,7 @@ class Attachment:
                 compressor.attach(
                     [self.plan.kernels[k] for k in self.plan.targets[compressor.name]],
                     variables,
+                    self.plan.details[compressor.name],
                 )
                 for compressor in self.compressors
             ]
@@ -79,7 +86,21 @@ class Attachment:
 
     def gradients(self):
         """Context in which gradients that are taken come out gated."""
-        return gated_gradients(self.graph, self.names, self.gate)
+        return gated_gradients(
+            self.graph, self.names, self.gate, self._watch, self._observe
+        )
+
+    def _watch(self, losses, names):
+        if self.names.isdisjoint(names):
+            return []
+        self._watched = [a.watch(self.graph, losses, names) for a in self.attached]
+        return [tensor for tensors in self._watched for tensor in tensors]
+
+    def _observe(self, tensors, gradients):
+        gradients = iter(gradients)
+        for attached, watched in zip(self._attached or (), self._watched):
+            attached.observe(watched, [next(gradients) for _ in watched])
+        self._watched = []
 
     def finish(self):
         """Completes a graph that now has its optimizer."""
@@ -107,9 +128,15 @@ def attach_to_finished_graph(graph, compressors):
     """
     backward = backward_ops(graph)
     skip = {op for ops in backward.values() for op in ops}
-    plan = make_plan("session", graph, find_layers(graph, skip), None, compressors)
+    losses = forward_ends(graph, backward)
+    layers = find_layers(graph, skip)
+    plan = make_plan("session", graph, layers, None, compressors, losses)
     attachment = Attachment(graph, plan, compressors)
     with graph.as_default():
+        for attached in attachment.attached:
+            attached.watch_finished(
+                graph, losses, lambda op, index: kernel_gradients(backward, op, index)
+            )
         for name in sorted(attachment.names):
             if not gate_gradients(graph, backward, name, attachment.gate):
                 tf.logging.warning(

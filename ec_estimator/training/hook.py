@@ -69,13 +69,14 @@ class TrialHook(tf.train.SessionRunHook):
         ):
             self._step = int(run_context.session.run(self._step_tensor))
             self._run_due_trials(run_context.session)
-        return tf.train.SessionRunArgs(self._step_fetch)
+        every_step = [a.step_ops for a in self._attachment.attached]
+        return tf.train.SessionRunArgs([self._step_fetch, every_step])
 
     def after_run(self, run_context, run_values):
-        self._step = int(run_values.results)
+        self._step = int(run_values.results[0])
 
     def end(self, session):
-        step = int(session.run(self._step_tensor))
+        self._step = step = int(session.run(self._step_tensor))
         for compressor in self._attachment.compressors:
             schedule = compressor.schedule
             # Not by the counter: a trial that no step followed, because the input ended
@@ -88,6 +89,15 @@ class TrialHook(tf.train.SessionRunHook):
                     step,
                     schedule.last_step,
                 )
+
+        for index, _ in enumerate(self._attachment.compressors):
+            self._save(session, index)
+
+    def _save(self, session, index):
+        if self._folder:
+            self._attachment.attached[index].save(
+                session, self._folder.path, self._step, self._attachment.model_variables
+            )
 
     def _due(self):
         """(index, compressor, schedule, global step of the next trial or None)."""
@@ -134,6 +144,7 @@ class TrialHook(tf.train.SessionRunHook):
                     "per_kernel": report.per_kernel,
                 }
             )
+            self._save(session, index)
         if self._writer:
             summary = _summary(compressor.name, trial, schedule, report)
             self._writer.add_summary(summary, self._step)

@@ -3,7 +3,6 @@ import contextlib
 import os
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.util import function_utils
 
 from ec_estimator.core.errors import PlanError, RunFolderError, UnfinishedError
 from ec_estimator.core.folder import RunFolder
@@ -14,6 +13,7 @@ from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite import tf_private
 from ec_estimator.training.attachment import Attachment, as_compressors
 from ec_estimator.training.hook import TrialHook, bind
+from ec_estimator.training.model_fn import ModelFn
 
 FOLDER = "compression"
 _TRAIN = tf.estimator.ModeKeys.TRAIN
@@ -51,24 +51,14 @@ class CompressedModel:
                 "this model_fn is compressed already; pass all compressors to one "
                 "compress() in a list"
             )
-        self._model_fn = model_fn
-        self._arguments = set(function_utils.fn_args(model_fn))
+        self._user = ModelFn(model_fn)
         self._plan = None
         self.compressors = compressors
         self.announce = tf.logging.info
 
     def model_fn(self):
         """A function with the signature that Estimator inspects."""
-        if "params" in self._arguments:
-
-            def compressed(features, labels, mode, params, config):
-                return self._build(features, labels, mode, params, config)
-
-        else:
-
-            def compressed(features, labels, mode, config):
-                return self._build(features, labels, mode, None, config)
-
+        compressed = self._user.stand_in(self._build)
         compressed.compressed_model = self
         return compressed
 
@@ -80,7 +70,7 @@ class CompressedModel:
         """
         if self._plan is None:
             seen = survey(
-                lambda x, y, mode: self._call(x, y, mode, params, config),
+                lambda x, y, mode: self._user(x, y, mode, params, config),
                 features,
                 labels,
             )
@@ -93,20 +83,10 @@ class CompressedModel:
             )
         return self._plan
 
-    def _call(self, features, labels, mode, params, config):
-        """As Estimator calls a model_fn: with the arguments that it has."""
-        if labels is not None and "labels" not in self._arguments:
-            raise PlanError("model_fn does not take labels, but input_fn returns some")
-        offered = {"labels": labels, "mode": mode, "params": params, "config": config}
-        return self._model_fn(
-            features=features,
-            **{k: v for k, v in offered.items() if k in self._arguments},
-        )
-
     def _build(self, features, labels, mode, params, config):
         if mode == _TRAIN:
             return self._build_training(features, labels, params, config)
-        spec = self._call(features, labels, mode, params, config)
+        spec = self._user(features, labels, mode, params, config)
         _check_spec(spec, mode)
         return self._guard_export(spec) if mode == _PREDICT else spec
 
@@ -122,7 +102,7 @@ class CompressedModel:
         graph = tf.get_default_graph()
         attachment = Attachment(graph, plan, self.compressors)
         with attachment.gradients():
-            spec = self._call(features, labels, _TRAIN, params, config)
+            spec = self._user(features, labels, _TRAIN, params, config)
         _check_spec(spec, _TRAIN)
         backward = tf_private.forward_op
         attachment.plan = plan.with_training_layers(

@@ -19,7 +19,7 @@ class Second(Sparsifier):
 
     name = "second"
 
-    def refusal(self, layer):
+    def _refusal(self, layer):
         return "" if layer.op_type == "Conv2D" else "is no convolution"
 
 
@@ -278,7 +278,7 @@ def test_a_layer_without_a_kernel_keeps_its_reason():
 
 
 def test_a_model_without_layers_has_nothing_to_compress():
-    pattern = "^sparsity: nothing to compress in the model's 0 layers$"
+    pattern = "^sparsity: nothing to compress: the model has no convolution or matrix product$"
     with pytest.raises(PlanError, match=pattern):
         plan(lambda: [tf.nn.relu(some(2, 4))])
 
@@ -330,6 +330,7 @@ def test_the_plan_as_json():
     found = plan(mixed, Sparsifier(SparsifierConfig()), Second(SparsifierConfig()))
     assert found.to_dict() == {
         "mode": "infer",
+        "details": {},
         "kernels": {
             "conv/kernel": {
                 "shape": [3, 3, 3, 5],

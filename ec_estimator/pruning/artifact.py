@@ -1,0 +1,151 @@
+"""What pruning leaves: a checkpoint of smaller variables, and a manifest.
+
+    pruned/
+      manifest.json         which positions of each variable were kept, what was saved
+      model.ckpt-<step>.*   the values of those positions
+
+The manifest names the checkpoint and is replaced after it is written, so a reader, or a
+run that is killed in between, always finds the two fitting.
+"""
+import glob
+import os
+from typing import Any, Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from ec_estimator.core.errors import RunFolderError
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import open_checkpoint, write_checkpoint
+from ec_estimator.graph.variables import checkpoint_name, slice_info
+
+FOLDER = "pruned"
+_MANIFEST = "manifest.json"
+
+
+class CutVariable(NamedTuple):
+    """shape: before the cut; kept: for each axis the kept positions; None: all."""
+
+    shape: Tuple[int, ...]
+    kept: Tuple[Any, ...]
+
+    @property
+    def small_shape(self):
+        return tuple(
+            n if kept is None else len(kept) for n, kept in zip(self.shape, self.kept)
+        )
+
+
+class Artifact(NamedTuple):
+    """checkpoint: its path; variables: {name in the checkpoint: CutVariable}; manifest:
+    the whole content of manifest.json."""
+
+    checkpoint: str
+    variables: Dict[str, CutVariable]
+    manifest: Dict[str, Any]
+
+
+def write_artifact(folder, values, kept, facts, step):
+    """Writes checkpoint and manifest, in that order, then deletes the one before.
+
+    Args:
+      folder: path; made if it is not there.
+      values: {checkpoint name: array} of all variables the model needs, full size.
+      kept: {checkpoint name: for each axis a bool vector or None}.
+      facts: JSON-ready dict for the manifest (parameters before and after, ...).
+      step: global step.
+    """
+    run_folder = RunFolder(folder).create()
+    name = f"model.ckpt-{step}"
+    small, entries = {}, {}
+    for variable, value in values.items():
+        axes = kept.get(variable, (None,) * value.ndim)
+        positions = [None if k is None else np.nonzero(k)[0] for k in axes]
+        entries[variable] = {
+            "shape": list(value.shape),
+            "kept": [None if p is None else p.tolist() for p in positions],
+        }
+        for axis, chosen in enumerate(positions):
+            if chosen is not None and len(chosen) < value.shape[axis]:
+                value = np.take(value, chosen, axis)
+        small[variable] = value
+    write_checkpoint(run_folder.file(name), small)
+    content = {**facts, "step": step, "checkpoint": name, "variables": entries}
+    run_folder.write_json(_MANIFEST, content)
+    for path in glob.glob(glob.escape(run_folder.path) + "/model.ckpt-*"):
+        if not os.path.basename(path).startswith(name + "."):
+            os.remove(path)
+
+
+def read_artifact(folder):
+    """Finds and checks what a pruning run left.
+
+    Args:
+      folder: the artifact's, or the save_dir or model_dir above it.
+
+    Raises:
+      RunFolderError: there is none, or its files are damaged or do not fit.
+    """
+    folder = os.fspath(folder)
+    places = [folder] + [
+        os.path.join(folder, *below) for below in ((FOLDER,), ("compression", FOLDER))
+    ]
+    for place in places:
+        manifest = RunFolder(place).read_json(_MANIFEST)
+        if manifest is not None and "checkpoint" in manifest:
+            return _checked(place, manifest)
+    raise RunFolderError(
+        f"there is no pruned model in {folder!r}; give the save_dir or model_dir of a "
+        "run with a Pruner"
+    )
+
+
+def _checked(place, manifest):
+    try:
+        variables = {
+            name: CutVariable(
+                tuple(int(n) for n in entry["shape"]),
+                tuple(
+                    None if kept is None else tuple(int(k) for k in kept)
+                    for kept in entry["kept"]
+                ),
+            )
+            for name, entry in manifest["variables"].items()
+        }
+        path = os.path.join(place, os.path.basename(manifest["checkpoint"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"{os.path.join(place, _MANIFEST)!r} is damaged ({error!r}); restore it"
+        ) from error
+    shapes = open_checkpoint(path).get_variable_to_shape_map()
+    for name, variable in variables.items():
+        if tuple(shapes.get(name, (None,))) != variable.small_shape:
+            raise RunFolderError(
+                f"{os.path.join(place, _MANIFEST)!r} says that {name!r} has shape "
+                f"{variable.small_shape}, its checkpoint says {shapes.get(name)}; "
+                "restore the folder"
+            )
+    return Artifact(path, variables, manifest)
+
+
+def fetch_values(session, variables):
+    """{checkpoint name: array} of graph variables, partitions joined."""
+    parts = {}
+    for variable in variables:
+        parts.setdefault(checkpoint_name(variable), []).append(
+            (variable, slice_info(variable))
+        )
+    values = {}
+    for name, pieces in parts.items():
+        arrays = session.run([variable for variable, _ in pieces])
+        if len(pieces) == 1:
+            values[name] = arrays[0]
+            continue
+        whole = np.empty(pieces[0][1].full_shape, arrays[0].dtype)
+        for array, (_, info) in zip(arrays, pieces):
+            place = tuple(
+                slice(start, start + n)
+                for start, n in zip(info.var_offset, array.shape)
+            )
+            whole[place] = array
+        values[name] = whole
+    return values

@@ -1,0 +1,94 @@
+"""Builds the small network from code that was written for the large one."""
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import PlanError
+from ec_estimator.pruning.artifact import read_artifact
+
+
+class GapFinetune:
+    """Gives variables their pruned shapes and values.
+
+    Used as a custom_getter, around code that builds the model with the names it was
+    pruned with. The values are loaded: nothing needs to be restored.
+
+        helper = GapFinetune(model_dir)
+        with tf.variable_scope("", custom_getter=helper.get_variable):
+            logits = network(images)
+
+    Args:
+      folder: the artifact's folder, or the save_dir or model_dir of the pruning run.
+
+    Raises:
+      RunFolderError: there is no artifact, or it is damaged.
+    """
+
+    def __init__(self, folder):
+        self.artifact = read_artifact(folder)
+
+    # TensorFlow looks for a first parameter of this name.
+    def get_variable(self, getter, name, shape=None, initializer=None, **kwargs):
+        """A custom_getter for tf.variable_scope.
+
+        Raises:
+          PlanError: the code asks for a shape that the variable never had.
+        """
+        cut = self.artifact.variables.get(name)
+        if cut is None:
+            return getter(name, shape=shape, initializer=initializer, **kwargs)
+        if shape is not None:
+            self._check(name, shape, cut)
+        return getter(
+            name,
+            shape=cut.small_shape,
+            initializer=self._values(name, cut),
+            **kwargs,
+        )
+
+    def create_variable(self, next_creator, **kwargs):
+        """A creator for tf.variable_creator_scope: what never asks a getter, such as
+        Keras layers."""
+        name = kwargs.get("name")
+        graph = tf.get_default_graph()
+        full = graph.unique_name(name, mark_as_used=False) if name else None
+        cut = self.artifact.variables.get(full)
+        if cut is not None:
+            dtype = kwargs.get("dtype")
+            values = self._values(full, cut)
+            kwargs["initial_value"] = lambda: values(cut.small_shape, dtype)
+            kwargs["shape"] = cut.small_shape
+        return next_creator(**kwargs)
+
+    def _check(self, name, shape, cut):
+        """Each size is the old one or, where it was inferred, the new one."""
+        asked = tf.TensorShape(shape)
+        fits = asked.rank == len(cut.shape) and all(
+            n is None or n in (old, new)
+            for n, old, new in zip(asked.as_list(), cut.shape, cut.small_shape)
+        )
+        if not fits:
+            raise PlanError(
+                f"variable {name!r} had shape {cut.shape} when it was pruned, and is "
+                f"asked for with shape {asked}; build the model it was pruned from"
+            )
+
+    def _values(self, name, cut):
+        """An initializer that reads the checkpoint, part by part for a partition."""
+        path = self.artifact.checkpoint
+
+        def initializer(shape, dtype=None, partition_info=None, verify_shape=None):
+            spec = ""
+            if partition_info is not None and list(shape) != list(cut.small_shape):
+                sizes = " ".join(str(n) for n in cut.small_shape)
+                slices = ":".join(
+                    f"{start},{n}" for start, n in zip(partition_info.var_offset, shape)
+                )
+                spec = f"{sizes} {slices}"
+            (value,) = tf.raw_ops.RestoreV2(
+                prefix=path,
+                tensor_names=[name],
+                shape_and_slices=[spec],
+                dtypes=[dtype],
+            )
+            return tf.ensure_shape(value, shape)
+
+        return initializer

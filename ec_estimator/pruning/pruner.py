@@ -1,0 +1,102 @@
+"""Structured pruning: the channels that matter least stop being read."""
+import numpy as np
+
+from ec_estimator.core.compressor import Compressor
+from ec_estimator.graph.channels import find_channels
+from ec_estimator.graph.plan import COMPRESSED, Decisions, scope_reason
+from ec_estimator.pruning.gates import Gates
+from ec_estimator.pruning.groups import make_groups
+
+
+class Pruner(Compressor):
+    """Removes whole channels while training, the least important ones first.
+
+    A channel is removed by zeroing what every kernel that reads it multiplies it with;
+    that alone makes the network equal to one without the channel, whatever batch norm
+    or activation lies between.
+
+    Importance of a group of channels is the squared derivative of the loss with
+    respect to a gate on it, (sum over all readers of sum W * dL/dW)^2, averaged over
+    the steps with `ema_alpha`.
+
+    Args:
+      config: a PrunerConfig.
+
+    Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
+    """
+
+    name = "pruning"
+
+    def decide(self, model):
+        channels = find_channels(model.graph, model.outputs or (), model.losses)
+        kinds = {}
+        for layer, reason in zip(model.layers, model.reasons):
+            if layer.kernel:
+                why = reason or self._refusal(layer)
+                for part in layer.kernel.parts:
+                    kinds[part] = kinds.get(part) or why
+        groups = make_groups(channels, lambda name: kinds.get(name) == "", _uses(model))
+        decisions = [
+            reason or self._refusal(layer) or self._layer(layer, groups)
+            for layer, reason in zip(model.layers, model.reasons)
+        ]
+        readers = {
+            layer.kernel.name
+            for layer in model.layers
+            if layer.kernel and _reads_any(layer.kernel, groups)
+        }
+        return Decisions(decisions, tuple(sorted(readers)), groups)
+
+    def _refusal(self, layer):
+        reason = scope_reason(self.config, layer)
+        if reason or layer.op_type in self.config.prunable_op_types:
+            return reason
+        if layer.op_type == "DepthwiseConv2dNative":
+            return "its channels are those of its input, and go with them"
+        return f"{layer.op_type} is not in prunable_op_types"
+
+    def _layer(self, layer, groups):
+        """COMPRESSED if output channels of the layer may go, or why none may."""
+        channels = groups.channels
+        made = [
+            channels.axes[part][axis]
+            for part in layer.kernel.parts
+            for axis in channels.producers.get(part, ())
+        ]
+        if not made:
+            return "its output channels were not found"
+        made = np.unique(np.concatenate(made))
+        if groups.selectable[made].any():
+            return COMPRESSED
+        frozen = [channels.frozen[g] for g in made if g in channels.frozen]
+        if frozen:
+            return f"its output channels are frozen: {frozen[0]}"
+        if not np.isin(made, channels.prunable()).any():
+            return "nothing that could stop reads its output channels"
+        return "its output channels are tied to those of a layer that is left alone"
+
+    def attach(self, kernels, variables, details):
+        return Gates(self.config, details, variables)
+
+
+def _uses(model):
+    """{kernel variable: output positions of one example at which layers use it}."""
+    uses = {}
+    for layer in model.layers:
+        if layer.kernel and not layer.reason:
+            op = model.graph.get_operation_by_name(layer.op)
+            # All but batch and channels; a size that is not known counts once.
+            sizes = [n or 1 for n in op.outputs[0].shape.as_list()[1:-1]]
+            for part in layer.kernel.parts:
+                positions = int(np.prod(sizes, dtype=np.int64))
+                uses[part] = uses.get(part, 0) + positions
+    return uses
+
+
+def _reads_any(kernel, groups):
+    channels = groups.channels
+    return any(
+        groups.selectable[channels.axes[part][axis]].any()
+        for part in kernel.parts
+        for axis in channels.readers.get(part, ())
+    )

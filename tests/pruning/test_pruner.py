@@ -1,0 +1,401 @@
+"""Pruning from training to the small network."""
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import ec_estimator as ec
+from ec_estimator.pruning.artifact import read_artifact
+from ec_estimator.training.attachment import attach_to_finished_graph
+from tests import models
+from tests.training.test_zoo import checkpoint
+
+PREDICT = tf.estimator.ModeKeys.PREDICT
+
+
+def pruner(**kwargs):
+    return ec.Pruner(
+        ec.PrunerConfig(
+            **{
+                "compression_ratio": 0.5,
+                "step_interval": 2,
+                "num_trials": 2,
+                **kwargs,
+            }
+        )
+    )
+
+
+def vgg(x, training):
+    x = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
+    x = tf.layers.max_pooling2d(x, 2, 2)
+    x = tf.layers.conv2d(x, 12, 3, padding="same", activation=tf.nn.relu)
+    return tf.layers.dense(tf.layers.flatten(x), models.CLASSES)
+
+
+def residual(x, training):
+    def conv(x, filters, size=3):
+        x = tf.layers.conv2d(x, filters, size, padding="same", use_bias=False)
+        return tf.layers.batch_normalization(x, training=training, momentum=0.5)
+
+    x = tf.nn.relu(conv(x, 8))
+    x = tf.nn.relu(x + conv(tf.nn.relu(conv(x, 10)), 8))
+    x = tf.nn.relu(conv(x, 12, 1) + conv(tf.nn.relu(conv(x, 10)), 12))
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+def dense_net(x, training):
+    for _ in range(3):
+        new = tf.layers.conv2d(x, 6, 3, padding="same", activation=tf.nn.relu)
+        x = tf.concat([x, new], -1)
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+def mobile_net(x, training):
+    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu6)
+    x = tf.layers.separable_conv2d(x, 12, 3, activation=tf.nn.relu6)
+    w = tf.get_variable("depthwise", [3, 3, 12, 2])
+    x = tf.nn.relu6(tf.nn.depthwise_conv2d(x, w, [1, 1, 1, 1], "SAME"))
+    x = tf.layers.conv2d(x, 10, 1, activation=tf.nn.relu6)
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+def squeeze_and_excite(x, training):
+    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+    s = tf.reduce_mean(x, [1, 2])
+    s = tf.layers.dense(tf.layers.dense(s, 4, tf.nn.relu), 8, tf.nn.sigmoid)
+    x = x * s[:, None, None, :]
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+def u_net(x, training):
+    skip = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
+    x = tf.layers.max_pooling2d(skip, 2, 2)
+    x = tf.layers.conv2d(x, 12, 3, padding="same", activation=tf.nn.relu)
+    x = tf.image.resize_nearest_neighbor(x, [8, 8])
+    x = tf.layers.conv2d(tf.concat([skip, x], -1), 9, 3, activation=tf.nn.relu)
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+NETWORKS = {
+    "vgg": vgg,
+    "residual": residual,
+    "dense_net": dense_net,
+    "mobile_net": mobile_net,
+    "squeeze_and_excite": squeeze_and_excite,
+    "u_net": u_net,
+    "keras_layers": models._keras_layers_network,
+    "raw": models._raw_network,
+    "placeholder": models._placeholder_network,
+}
+
+
+def run(tmp_path, network, compressor, steps=5, shape=(8, 8, 3), optimizer=None):
+    model_fn, input_fn = models.classifier(network, shape, optimizer)
+    estimator = tf.estimator.Estimator(
+        ec.compress(model_fn, compressor), config=models.run_config(str(tmp_path))
+    )
+    estimator.train(input_fn, max_steps=steps)
+    return estimator, model_fn, input_fn
+
+
+def small_predictions(model_fn, folder, input_fn):
+    """Predictions and number of trainable parameters of the small network, as built."""
+    with tf.Graph().as_default(), tf.Session(config=models.ONE_THREAD) as session:
+        tf.train.get_or_create_global_step()
+        features, _ = tf.data.make_one_shot_iterator(input_fn()).get_next()
+        spec = ec.finetune(model_fn, folder)(
+            features=features, labels=None, mode=PREDICT, config=None
+        )
+        session.run(tf.global_variables_initializer())
+        shapes = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
+        return session.run(spec.predictions)["probabilities"], shapes
+
+
+def whole_predictions(estimator, input_fn):
+    rows = estimator.predict(lambda: input_fn().take(1))
+    return np.stack([row["probabilities"] for row in rows])
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_small_network_predicts_what_the_masked_one_predicts(name, ratio, tmp_path):
+    estimator, model_fn, input_fn = run(
+        tmp_path, NETWORKS[name], pruner(compression_ratio=ratio)
+    )
+    expected = whole_predictions(estimator, input_fn)
+    actual, shapes = small_predictions(model_fn, str(tmp_path), input_fn)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+    before = checkpoint(str(tmp_path))
+    smaller = [n for n, shape in shapes.items() if np.prod(shape) < before[n].size]
+    artifact = read_artifact(str(tmp_path))
+    params = artifact.manifest["params"]
+    assert bool(smaller) == (params[1] < params[0])
+    assert smaller or ratio == 0.1
+    assert artifact.manifest["macs"][1] <= artifact.manifest["macs"][0]
+
+
+def test_small_network_trains_and_exports_with_a_stock_estimator(tmp_path):
+    _, model_fn, input_fn = run(tmp_path / "prune", residual, pruner())
+    small = tf.estimator.Estimator(
+        ec.finetune(model_fn, str(tmp_path / "prune")),
+        config=models.run_config(str(tmp_path / "small")),
+    )
+    tf.estimator.train_and_evaluate(
+        small,
+        tf.estimator.TrainSpec(input_fn, 6),
+        tf.estimator.EvalSpec(input_fn, 2, start_delay_secs=0, throttle_secs=0),
+    )
+
+    def receiver():
+        x = tf.placeholder(tf.float32, [None, 8, 8, 3])
+        return tf.estimator.export.ServingInputReceiver({"x": x}, {"x": x})
+
+    path = small.export_saved_model(str(tmp_path / "export"), receiver).decode()
+    kernel = tf.train.load_checkpoint(path + "/variables/variables")
+    shapes = kernel.get_variable_to_shape_map()
+    full = checkpoint(str(tmp_path / "prune"))
+    assert np.prod(shapes["conv2d_1/kernel"]) < full["conv2d_1/kernel"].size
+    assert not [name for name in shapes if "ec_estimator" in name]
+
+
+def test_ratio_0_is_bit_identical_to_no_pruning(tmp_path):
+    run(tmp_path / "pruned", residual, pruner(compression_ratio=0.0))
+    model_fn, input_fn = models.classifier(residual, (8, 8, 3))
+    tf.estimator.Estimator(
+        model_fn, config=models.run_config(str(tmp_path / "plain"))
+    ).train(input_fn, max_steps=5)
+    pruned = checkpoint(str(tmp_path / "pruned"))
+    for name, value in checkpoint(str(tmp_path / "plain")).items():
+        np.testing.assert_array_equal(pruned[name], value, name)
+
+
+@pytest.mark.parametrize("session_mode", [False, True])
+def test_importance_is_the_squared_derivative_of_a_gate_without_regularizer(
+    session_mode,
+):
+    random = np.random.RandomState(0)
+    x = random.standard_normal((6, 5, 5, 2)).astype(np.float32)
+
+    def network(gate=None):
+        h = tf.layers.conv2d(tf.placeholder_with_default(x, x.shape), 4, 3, name="a")
+        h = tf.nn.relu(h) if gate is None else tf.nn.relu(h) * gate
+        return tf.layers.conv2d(h, 3, 3, name="b")
+
+    def loss_of(y):
+        return tf.reduce_sum(tf.sin(y))
+
+    compressor = pruner(ema_alpha=0.75)
+    with tf.Graph().as_default() as graph:
+        loss = loss_of(network())
+        # The kernel's own gradient is polluted, a gate's is not.
+        loss += sum(tf.nn.l2_loss(v) for v in tf.trainable_variables())
+        optimizer = tf.train.GradientDescentOptimizer(0.0)
+        if session_mode:
+            train_op = optimizer.minimize(loss)
+            attachment = attach_to_finished_graph(graph, [compressor])
+        else:
+            from ec_estimator.graph.layers import find_layers
+            from ec_estimator.graph.plan import make_plan
+            from ec_estimator.training.attachment import Attachment
+
+            layers = find_layers(graph)
+            plan = make_plan("x", graph, layers, None, [compressor], [loss])
+            attachment = Attachment(graph, plan, [compressor])
+            with attachment.gradients():
+                train_op = optimizer.minimize(loss)
+            attachment.finish()
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            weights = session.run({v.op.name: v for v in tf.trainable_variables()})
+            session.run([train_op, attachment.attached[0].step_ops])
+            importance = session.run(
+                graph.get_tensor_by_name("ec_estimator/pruning/importance:0")
+            )
+        groups = attachment.plan.details["pruning"].channels.of("a/kernel", 3)
+    with tf.Graph().as_default(), tf.Session() as session:
+        gate = tf.ones([4])
+        (derivative,) = tf.gradients(loss_of(network(gate)), [gate])
+        session.run(tf.global_variables_initializer())
+        for variable in tf.trainable_variables():
+            variable.load(weights[variable.op.name], session)
+        expected = 0.25 * session.run(derivative) ** 2
+    np.testing.assert_allclose(
+        importance[groups], expected, rtol=1e-5, atol=1e-5 * expected.max()
+    )
+    others = np.delete(importance, groups)
+    np.testing.assert_array_equal(others, 0)
+
+
+def test_channels_that_matter_to_nobody_go_first(tmp_path):
+    def network(x, training):
+        kernel = np.random.RandomState(0).standard_normal((3, 3, 3, 8)) * 0.3
+        kernel[..., [1, 4, 6]] = 0
+        h = tf.layers.conv2d(
+            x, 8, 3, kernel_initializer=tf.constant_initializer(kernel), use_bias=False
+        )
+        return tf.layers.dense(tf.reduce_mean(tf.nn.relu(h), [1, 2]), models.CLASSES)
+
+    run(tmp_path, network, pruner(compression_ratio=3 / 8))
+    kept = read_artifact(str(tmp_path)).variables["conv2d/kernel"].kept[3]
+    assert kept == (0, 2, 3, 5, 7)
+
+
+def test_a_restart_ends_with_the_same_channels_and_weights(tmp_path):
+    config = dict(num_trials=4)
+
+    def train_to(folder, stop):
+        model_fn, input_fn = models.classifier(residual, (8, 8, 3))
+        path = tf.train.latest_checkpoint(folder)
+        done = int(path.rsplit("-", 1)[1]) if path else 0
+        tf.estimator.Estimator(
+            ec.compress(model_fn, pruner(**config)), config=models.run_config(folder)
+        ).train(lambda: input_fn().skip(done), max_steps=stop)
+
+    def train(folder, stops):
+        for stop in stops:
+            train_to(folder, stop)
+        return checkpoint(folder)
+
+    whole = train(str(tmp_path / "whole"), [10])
+    parts = train(str(tmp_path / "parts"), [1, 3, 4, 7, 10])
+    assert set(whole) == set(parts)
+    for name in whole:
+        np.testing.assert_array_equal(parts[name], whole[name], name)
+
+
+def test_nothing_pruned_is_said_at_the_trial(tmp_path, caplog):
+    with caplog.at_level("WARNING"):
+        run(tmp_path, vgg, pruner(compression_ratio=0.01))
+    assert "pruning: trial 1 removed nothing" in caplog.text
+
+
+def test_coverage_says_what_froze_a_layer(tmp_path):
+    def network(x, training):
+        h = tf.layers.dense(tf.layers.flatten(x), 8, tf.nn.relu, name="free")
+        h = tf.layers.dense(h, 6, name="frozen")
+        return tf.layers.dense(tf.nn.softmax(h), models.CLASSES, name="head")
+
+    run(tmp_path, network, pruner())
+    with open(os.path.join(str(tmp_path), "compression", "coverage.json")) as file:
+        rows = {
+            r["kernel"]: r["decisions"]["pruning"] for r in json.load(file)["layers"]
+        }
+    assert rows["free/kernel"] == "compressed"
+    assert "frozen: Softmax" in rows["frozen/kernel"]
+    assert (
+        "the model predicts it" in rows["head/kernel"]
+        or "frozen" in rows["head/kernel"]
+    )
+
+
+def test_code_that_decides_by_channel_counts_is_an_error_that_names_the_op(tmp_path):
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
+        y = tf.layers.conv2d(h, 8, 3, padding="same", activation=tf.nn.relu)
+        # Always true for the whole network.
+        if int(h.shape[-1]) == 8:
+            y = tf.nn.relu(y, name="extra")
+        return tf.layers.dense(tf.reduce_mean(y, [1, 2]), models.CLASSES)
+
+    _, model_fn, input_fn = run(tmp_path, network, pruner())
+    with pytest.raises(ec.PlanError, match="decides by channel counts"):
+        small_predictions(model_fn, str(tmp_path), input_fn)
+
+
+def test_count_used_as_a_number_is_an_error_that_names_the_constant(tmp_path):
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+        h = h / np.sqrt(float(int(h.shape[-1])))
+        return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES)
+
+    _, model_fn, input_fn = run(tmp_path, network, pruner())
+    with pytest.raises(ec.PlanError, match="computes it from a channel count"):
+        small_predictions(model_fn, str(tmp_path), input_fn)
+
+
+def test_literal_in_a_reshape_is_an_error_that_names_it(tmp_path):
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+        h = tf.reshape(h, [-1, 6 * 6 * 8], name="literal")
+        return tf.layers.dense(h, models.CLASSES)
+
+    _, model_fn, input_fn = run(tmp_path, network, pruner())
+    with pytest.raises(ec.PlanError, match="'literal'.*literal \\[-1, 288\\]"):
+        small_predictions(model_fn, str(tmp_path), input_fn)
+
+
+def test_seed_snippets_prune_in_a_session_and_build_the_small_network(tmp_path):
+    model_dir = str(tmp_path / "output")
+    images = np.random.RandomState(0).standard_normal((4, 8, 8, 3)).astype(np.float32)
+
+    with tf.Graph().as_default():
+        x, y = tf.data.make_one_shot_iterator(models.dataset((8, 8, 3))()).get_next()
+        loss = tf.losses.sparse_softmax_cross_entropy(y, vgg(x["x"], True))
+        train_op = tf.train.AdamOptimizer(0.01).minimize(loss)
+        pruner_config = ec.PrunerConfig(
+            compression_ratio=0.5, step_interval=5, num_trials=3
+        )
+        compression_hook = ec.CompressionHook(
+            ec.Pruner(pruner_config), save_dir=model_dir
+        )
+        with tf.train.MonitoredSession(
+            session_creator=tf.train.ChiefSessionCreator(), hooks=[compression_hook]
+        ) as session:
+            for _ in range(17):
+                session.run(train_op)
+    with tf.Graph().as_default(), tf.Session() as session:
+        masked = vgg(images, False)
+        tf.train.Saver().restore(
+            session, tf.train.latest_checkpoint(os.path.join(model_dir, "clean"))
+        )
+        expected = session.run(masked)
+
+    from ec_estimator.pruning.utils import GapFinetune
+
+    ft_helper = GapFinetune(model_dir)
+    with tf.Graph().as_default(), tf.Session() as session:
+        with tf.variable_scope("", custom_getter=ft_helper.get_variable):
+            logits = vgg(images, False)
+        session.run(tf.global_variables_initializer())
+        np.testing.assert_allclose(session.run(logits), expected, rtol=1e-5, atol=1e-6)
+        kernels = [v for v in tf.trainable_variables() if "conv2d/kernel" in v.name]
+        assert kernels[0].shape[-1] < 8
+
+
+class TestArtifact:
+    def test_folder_without_one_is_an_error(self, tmp_path):
+        with pytest.raises(ec.RunFolderError, match="there is no pruned model in"):
+            ec.GapFinetune(str(tmp_path))
+
+    def test_damaged_manifest_is_an_error(self, tmp_path):
+        run(tmp_path, vgg, pruner())
+        path = tmp_path / "compression" / "pruned" / "manifest.json"
+        whole = path.read_text()
+        path.write_text(whole[:200])
+        with pytest.raises(ec.RunFolderError, match="is damaged"):
+            ec.GapFinetune(str(tmp_path))
+        path.write_text(whole.replace('"shape"', '"form"'))
+        with pytest.raises(ec.RunFolderError, match="is damaged .*shape"):
+            ec.GapFinetune(str(tmp_path))
+
+    def test_manifest_that_does_not_fit_its_checkpoint_is_an_error(self, tmp_path):
+        run(tmp_path, vgg, pruner())
+        path = tmp_path / "compression" / "pruned" / "manifest.json"
+        content = json.loads(path.read_text())
+        content["variables"]["dense/bias"] = {"shape": [7], "kept": [None]}
+        path.write_text(json.dumps(content))
+        with pytest.raises(ec.RunFolderError, match="its checkpoint says"):
+            ec.GapFinetune(str(tmp_path))
+
+    def test_another_models_shape_is_an_error(self, tmp_path):
+        run(tmp_path, vgg, pruner())
+        helper = ec.GapFinetune(str(tmp_path))
+        with tf.Graph().as_default():
+            with tf.variable_scope("", custom_getter=helper.get_variable):
+                with pytest.raises(
+                    ec.PlanError, match="had shape .* when it was pruned"
+                ):
+                    tf.get_variable("conv2d/kernel", [5, 5, 3, 8])
