@@ -40,15 +40,12 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
             f"checkpoint {checkpoint_path!r} has no variable {missing[0]!r}, which the "
             f"manifest in {run_folder!r} lists; they are of different runs"
         )
-    os.makedirs(output_dir, exist_ok=True)
+    tf.gfile.MakeDirs(output_dir)
     path = os.path.join(output_dir, os.path.basename(checkpoint_path))
     write_checkpoint(
         path, {name: reader.get_tensor(name) for name in manifest["variables"]}
     )
-    # A relative path: the folder can be moved. Beside a relative folder TensorFlow
-    # would take it as relative to the working directory and rewrite it.
-    state = tf.train.generate_checkpoint_state_proto(
-        os.path.abspath(output_dir), os.path.basename(path)
-    )
+    # A path relative to the folder itself: the folder can be moved.
+    state = tf.train.generate_checkpoint_state_proto(".", os.path.basename(path))
     write_atomically(os.path.join(output_dir, "checkpoint"), str(state))
     return path

@@ -2,7 +2,6 @@
 import abc
 import json
 import os
-import shutil
 
 import tensorflow.compat.v1 as tf
 
@@ -136,9 +135,9 @@ class BestExporter(SavedModelExporter):
         value = float(eval_result[self._metric])
         record = os.path.join(export_path, "best.json")
         best = None
-        if os.path.exists(record):
-            with open(record) as file:
-                best = json.load(file)["value"]
+        if tf.gfile.Exists(record):
+            with tf.gfile.GFile(record) as file:
+                best = json.loads(file.read())["value"]
         if best is not None and self._sign * value <= self._sign * best:
             return None
         path = super().hand_over(
@@ -154,9 +153,11 @@ class BestExporter(SavedModelExporter):
         return path
 
     def _delete_old(self, export_path):
-        exports = sorted(name for name in os.listdir(export_path) if name.isdigit())
+        # Object stores list folders with a slash at the end.
+        names = [name.strip("/") for name in tf.gfile.ListDirectory(export_path)]
+        exports = sorted(name for name in names if name.isdigit())
         for name in exports[: -self._exports_to_keep]:
-            shutil.rmtree(os.path.join(export_path, name))
+            tf.gfile.DeleteRecursively(os.path.join(export_path, name))
 
 
 class CleanCheckpointExporter(FinishedExporter):
