@@ -320,5 +320,6 @@ def _raise_nothing(name, decisions):
     counts = collections.Counter(decisions)
     reasons = "; ".join(f"{count} x {why}" for why, count in counts.most_common(5))
     raise PlanError(
-        f"{name}: nothing to compress in the model's {len(decisions)} layers: {reasons}"
+        f"{name}: nothing to compress in the model's {len(decisions)} layers: "
+        f"{reasons}"
     )

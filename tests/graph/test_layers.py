@@ -187,6 +187,18 @@ def test_rows_are_inputs_and_columns_outputs(side, transposed, shape, matrix_sha
     assert_matrix(graph, kernel, lambda w: w if w.shape == matrix_shape else w.T)
 
 
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_a_product_of_sparse_activations_is_a_layer(transpose_b):
+    def network():
+        kernel = weights(*((6, 4) if transpose_b else (4, 6)))
+        tf.matmul(some(3, 4), kernel, transpose_b=transpose_b, a_is_sparse=True)
+
+    graph, kernel = the_kernel(network)
+    assert find_layers(graph)[0].op_type == "SparseMatMul"
+    assert kernel.matrix_shape == (4, 6)
+    assert_matrix(graph, kernel, lambda w: w.T if transpose_b else w)
+
+
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_a_batch_of_matrices_keeps_its_outputs_in_columns(adjoint):
     def network():

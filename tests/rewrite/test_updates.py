@@ -191,3 +191,89 @@ def test_restoring_a_checkpoint_is_not_gated():
         attach_to_finished_graph(graph, [ec.Sparsifier(ec.SparsifierConfig())])
         assert restore.inputs[1] is given
         assert w.initializer.inputs[1] is w.initial_value
+
+
+def read_in_a_function(w):
+    return tf.function(lambda: tf.reduce_sum(w**2))()
+
+
+def read_in_a_nested_function(w):
+    inner = tf.function(lambda: tf.reduce_sum(w**2))
+    return tf.function(lambda: 2.0 * inner())()
+
+
+def read_in_a_branch(w):
+    @tf.function
+    def outer(use):
+        return tf.cond(use, lambda: tf.reduce_sum(w**2), lambda: tf.reduce_sum(w))
+
+    return outer(tf.constant(True))
+
+
+@pytest.mark.parametrize(
+    "read", [read_in_a_function, read_in_a_nested_function, read_in_a_branch]
+)
+def test_a_function_that_only_reads_a_kernel_is_no_update(read):
+    with tf.Graph().as_default():
+        loss, w = loss_of(use_resource=True)
+        penalty = read(w)
+        with tf.control_dependencies([penalty]):
+            train_op = tf.train.AdamOptimizer(0.1).minimize(loss)
+        check(*run(train_op, w))
+
+
+def test_a_look_at_single_weights_is_no_update():
+    with tf.Graph().as_default() as graph:
+        loss, w = loss_of(use_resource=True)
+        attachment = ec.training.attachment.Attachment(
+            graph, _plan(graph), [ec.Sparsifier(ec.SparsifierConfig())]
+        )
+        some = w.gather_nd([[0, 0], [1, 2]])
+        with attachment.gradients():
+            train_op = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        attachment.finish()
+        with tf.Session(config=ONE_THREAD) as session:
+            session.run(tf.global_variables_initializer())
+            attachment.attached[0].run_trial(session, 1, 0.5)
+            session.run(train_op)
+            whole, looked_at = session.run([w, some])
+    assert np.count_nonzero(whole == 0) == 15
+    np.testing.assert_array_equal(looked_at, [whole[0, 0], whole[1, 2]])
+
+
+def test_a_function_that_writes_one_argument_only_reads_the_other():
+    with tf.Graph().as_default():
+        loss, w = loss_of(use_resource=True)
+        seen = tf.get_variable("seen", [6, 5], trainable=False, use_resource=True)
+        noted = tf.function(lambda: seen.assign(w))()
+        with tf.control_dependencies([noted]):
+            train_op = tf.train.AdamOptimizer(0.1).minimize(loss)
+        check(*run(train_op, w))
+
+
+def written_in_a_function(w):
+    return tf.function(lambda: w.assign_add(tf.ones_like(w)))()
+
+
+def written_in_a_nested_function(w):
+    inner = tf.function(lambda: w.assign(tf.ones_like(w)))
+    return tf.function(lambda: inner() + 1.0)()
+
+
+def written_in_a_branch(w):
+    @tf.function
+    def outer(use):
+        return tf.cond(use, lambda: w.assign_add(tf.ones_like(w)), lambda: 1.0 * w)
+
+    return outer(tf.constant(True))
+
+
+@pytest.mark.parametrize(
+    "write", [written_in_a_function, written_in_a_nested_function, written_in_a_branch]
+)
+def test_a_function_that_writes_a_kernel_is_an_error(write):
+    with tf.Graph().as_default() as graph:
+        _, w = loss_of(use_resource=True)
+        write(w)
+        with pytest.raises(ec.PlanError, match="'w' is written by .*PartitionedCall"):
+            attach_to_finished_graph(graph, [ec.Sparsifier(ec.SparsifierConfig())])
