@@ -385,6 +385,16 @@ def tile(flow, op):
     flow.put(op.outputs[0], flow.keep(op, axes, kept))
 
 
+@rule("GatherV2", "Gather", "ResourceGather")
+def lookup(flow, op):
+    """A table is never cut. What is added to its rows is frozen by it, and says so."""
+    flow.freeze_all(op)
+    axes, rank = flow.axes(op.inputs[0]), op.inputs[1].shape.rank
+    axis = flow.values.const(op.inputs[2]) if op.type == "GatherV2" else [0]
+    if axis == [0] and not op.node_def.attr["batch_dims"].i:
+        flow.put(op.outputs[0], [None] * rank + axes[1:])
+
+
 @rule("Merge", "RefMerge")
 def merge(flow, op):
     """The branches of a conditional hand on the same channels."""

@@ -2,13 +2,14 @@
 from ec_estimator.core.state import is_state
 
 
-def owner(name, trainable_names):
-    """The trainable variable that `name` belongs to, or None.
+def owner(name, names):
+    """The variable among `names` that `name` belongs to, or None.
 
     TensorFlow names what belongs to a variable `.../<variable>/<what>`, under whatever
-    scope it was made in; the longest match is the owner.
+    scope it was made in; the longest match is the owner. A variable of the same name in
+    another scope (a teacher's `teacher/dense/kernel`) belongs to nobody.
     """
-    owners = [n for n in trainable_names if f"/{n}/" in f"/{name}/" and n != name]
+    owners = [n for n in names if f"/{n}/" in f"/{name}" and n != name]
     return max(owners, key=len, default=None)
 
 
@@ -20,6 +21,7 @@ def model_variables(graph):
     powers and rates that feed its Apply ops.
     """
     variables = graph.get_collection("variables")
+    names = {v.op.name for v in variables}
     trainable = {v.op.name for v in variables if v.trainable}
     feeds_optimizer = _optimizer_inputs(graph) - {"global_step"}
 
@@ -27,7 +29,7 @@ def model_variables(graph):
         name = variable.op.name
         if name in trainable or name.endswith("/ExponentialMovingAverage"):
             return True
-        if is_state(name) or owner(name, trainable):
+        if is_state(name) or owner(name, names) in trainable:
             return False
         return name not in feeds_optimizer
 

@@ -3,6 +3,7 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.errors import PlanError
 from ec_estimator.rewrite import tf_private
 
 
@@ -31,7 +32,7 @@ def gated_gradients(graph, names, gate, watch, observe):
         gradients = take(xs + watched)
         observe(watched, gradients[len(xs) :])
         return [
-            gate(x.op.name, tf.convert_to_tensor(gradient))
+            gate(x.op.name, _dense(x.op.name, gradient))
             if gradient is not None and x.op.name in names
             else gradient
             for x, gradient in zip(xs, gradients)
@@ -39,3 +40,13 @@ def gated_gradients(graph, names, gate, watch, observe):
 
     with tf_private.intercept_gradients(graph, intercept):
         yield
+
+
+def _dense(name, gradient):
+    """Raises for a gradient of single rows: gating it would make it dense."""
+    if isinstance(gradient, tf.IndexedSlices):
+        raise PlanError(
+            f"kernel {name!r} is looked up while training (as sampled softmax does), "
+            "so it is an embedding table and can't be masked; add it to exclude_scopes"
+        )
+    return gradient

@@ -241,7 +241,7 @@ def _companions(variables, slots):
     for other, variable in variables.items():
         if other in known or other in trainable or is_state(other):
             continue
-        name = owner(other, trainable)
+        name = owner(other, variables)
         if name in companions and variable.shape == variables[name].shape:
             companions[name].append(Companion(variable, None))
     return companions

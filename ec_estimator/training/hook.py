@@ -43,6 +43,7 @@ class TrialHook(tf.train.SessionRunHook):
 
     def after_create_session(self, session, coord):
         self._step = int(session.run(self._step_tensor))
+        self._stride = None
         self._done = [
             int(session.run(a.trial_counter)) for a in self._attachment.attached
         ]
@@ -64,8 +65,10 @@ class TrialHook(tf.train.SessionRunHook):
     def before_run(self, run_context):
         # The fetched step may be the one before the update of that run, so look again
         # when a trial is near.
+        stride = self._stride or 1
         if any(
-            due is not None and self._step + 1 >= due for _, _, _, due in self._due()
+            due is not None and self._step + 2 * stride > due
+            for _, _, _, due in self._due()
         ):
             self._step = int(run_context.session.run(self._step_tensor))
             self._run_due_trials(run_context.session)
@@ -73,25 +76,36 @@ class TrialHook(tf.train.SessionRunHook):
         return tf.train.SessionRunArgs([self._step_fetch, every_step])
 
     def after_run(self, run_context, run_values):
+        if self._stride is None:
+            # Some count examples, or two optimizers: their steps are longer. Read
+            # again, because what was fetched may be from before the update.
+            step = int(run_context.session.run(self._step_tensor))
+            self._stride = max(1, step - self._step)
         self._step = int(run_values.results[0])
 
     def end(self, session):
-        self._step = step = int(session.run(self._step_tensor))
-        for compressor in self._attachment.compressors:
-            schedule = compressor.schedule
-            # Not by the counter: a trial that no step followed, because the input ended
-            # there, is in no checkpoint.
-            if step < schedule.last_step:
+        self._step = int(session.run(self._step_tensor))
+        for index, compressor in enumerate(self._attachment.compressors):
+            if not self._is_finished(index):
                 tf.logging.warning(
-                    "%s: training ended at step %d; the model is not finished before "
-                    "its last trial at step %d.",
+                    "%s: training ended at step %d after trial %d of %d; the model is "
+                    "not finished before its last trial at step %d.",
                     compressor.name,
-                    step,
-                    schedule.last_step,
+                    self._step,
+                    self._done[index],
+                    compressor.schedule.num_trials,
+                    compressor.schedule.last_step,
                 )
-
-        for index, _ in enumerate(self._attachment.compressors):
             self._save(session, index)
+
+    def _is_finished(self, index):
+        schedule = self._attachment.compressors[index].schedule
+        # A trial that no step followed, because the input ended there, is in no
+        # checkpoint; so the counter alone does not tell.
+        return (
+            self._done[index] == schedule.num_trials
+            and self._step >= schedule.last_step
+        )
 
     def _save(self, session, index):
         if self._folder:
@@ -108,7 +122,7 @@ class TrialHook(tf.train.SessionRunHook):
     def _run_due_trials(self, session):
         for index, compressor, schedule, due in self._due():
             # More than one when other workers have moved the global step on.
-            while due is not None and self._step >= due:
+            while due is not None and self._step + (self._stride or 1) > due:
                 self._run_trial(session, index, compressor, schedule)
                 due = schedule.next_due(self._done[index])
 
@@ -159,9 +173,9 @@ class CompressionHook(TrialHook):
 
     Args:
       compressor: a Compressor or a list of them.
-      save_dir: folder for plan, coverage, trials and, at the end of training, a clean
-        checkpoint `clean/model.ckpt` with the user's variables; None: nothing is
-        written.
+      save_dir: folder for plan, coverage, trials and, when training ends after the last
+        trial, a clean checkpoint `clean/model.ckpt` with the user's variables; None:
+        nothing is written.
 
     Raises:
       RunFolderError: save_dir is a file or cannot be written.
@@ -204,7 +218,8 @@ class CompressionHook(TrialHook):
 
     def end(self, session):
         super().end(session)
-        if self._folder:
+        finished = map(self._is_finished, range(len(self._compressors)))
+        if self._folder and all(finished):
             self._clean_saver.save(
                 session,
                 self._folder.file("clean/model.ckpt"),

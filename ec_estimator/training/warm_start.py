@@ -33,6 +33,16 @@ def warm_start(checkpoint):
         vars_to_warm_start=[
             f"^{re.escape(name)}(:|/part_|$)"
             for name in sorted(names)
-            if name != "global_step" and not is_state(name) and not owner(name, names)
+            if not (
+                name == "global_step" or is_state(name) or _is_optimizers(name, names)
+            )
         ],
     )
+
+
+def _is_optimizers(name, names):
+    """Slots, and what Adam counts its steps with: they must start together. Moving
+    averages of weights are the model's."""
+    if re.search(r"(^|/)beta[12]_power(_\d+)?$", name):
+        return True
+    return bool(owner(name, names)) and not name.endswith("/ExponentialMovingAverage")

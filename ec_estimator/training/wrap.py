@@ -43,7 +43,7 @@ def compressed_model(model_fn):
 
 
 class CompressedModel:
-    """A model_fn with its compressors, and its plan once there is one."""
+    """A model_fn with its compressors."""
 
     def __init__(self, model_fn, compressors):
         if compressed_model(model_fn):
@@ -52,7 +52,6 @@ class CompressedModel:
                 "compress() in a list"
             )
         self._user = ModelFn(model_fn)
-        self._plan = None
         self.compressors = compressors
         self.announce = tf.logging.info
 
@@ -63,25 +62,21 @@ class CompressedModel:
         return compressed
 
     def plan(self, features, labels, params, config):
-        """The Plan; the survey is made at the first call.
+        """Surveys the model and plans.
 
         Raises:
           PlanError, ConfigError: see graph.survey and graph.plan.
         """
-        if self._plan is None:
-            seen = survey(
-                lambda x, y, mode: self._user(x, y, mode, params, config),
-                features,
-                labels,
-            )
-            self._plan = make_plan(
-                seen.mode,
-                seen.graph,
-                find_layers(seen.graph),
-                seen.outputs,
-                self.compressors,
-            )
-        return self._plan
+        seen = survey(
+            lambda x, y, mode: self._user(x, y, mode, params, config), features, labels
+        )
+        return make_plan(
+            seen.mode,
+            seen.graph,
+            find_layers(seen.graph),
+            seen.outputs,
+            self.compressors,
+        )
 
     def _build(self, features, labels, mode, params, config):
         if mode == _TRAIN:

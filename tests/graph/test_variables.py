@@ -20,6 +20,7 @@ from ec_estimator.graph.variables import checkpoint_name, model_variables, owner
         ("my_dense/kernel/Adam", None),
         ("scope/dense/kernel/Adam", "scope/dense/kernel"),
         ("w/inner/w/Adam", "w/inner/w"),
+        ("teacher/dense/kernel", None),
     ],
 )
 def test_the_owner_is_the_longest_trainable_name_inside(name, expected):

@@ -219,7 +219,7 @@ def test_save_dir_that_is_a_file_is_refused_when_the_hook_is_made(tmp_path):
 def test_training_that_ends_before_the_last_trial_says_so(caplog):
     with caplog.at_level("WARNING"):
         snippet(None, steps=9)
-    assert "ended at step 9; the model is not finished" in caplog.text
+    assert "ended at step 9 after trial 2 of 5; the model is not" in caplog.text
     assert "last trial at step 20" in caplog.text
 
 
@@ -232,6 +232,28 @@ def test_saver_built_before_the_hook_is_warned_about(caplog):
             ec.CompressionHook(sparsifier()).begin()
     assert "does not save its state" in caplog.text
     assert graph
+
+
+def test_steps_of_more_than_one_miss_no_trial(tmp_path):
+    with tf.Graph().as_default():
+        build_op = build(models._raw_network, (8, 8, 3))[1]
+        step = tf.train.get_or_create_global_step()
+        with tf.control_dependencies([build_op]):
+            train_op = step.assign_add(8)
+        hook = ec.CompressionHook(
+            sparsifier(step_interval=40, num_trials=2), save_dir=str(tmp_path)
+        )
+        stop = tf.train.StopAtStepHook(last_step=80)
+        with tf.train.MonitoredSession(hooks=[hook, stop]) as session:
+            while not session.should_stop():
+                session.run(train_op)
+    w2 = tf.train.load_checkpoint(str(tmp_path / "clean")).get_tensor("net/w2")
+    assert np.mean(w2 == 0) == 0.6
+
+
+def test_no_clean_checkpoint_is_written_of_an_unfinished_model(tmp_path):
+    snippet(str(tmp_path), steps=9)
+    assert not (tmp_path / "clean").exists()
 
 
 def test_restart_of_a_session_goes_on_with_its_masks(tmp_path):

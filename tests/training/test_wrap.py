@@ -157,6 +157,55 @@ class TestModelFn:
         estimator(tmp_path, model_fn).train(input_fn, max_steps=7)
         assert 0.55 < zeros(tmp_path) <= 0.6
 
+    def test_frozen_twin_in_another_scope_is_left_alone(self, tmp_path):
+        def network(x, training):
+            x = tf.layers.flatten(x)
+            with tf.variable_scope("teacher"):
+                taught = tf.layers.dense(x, models.CLASSES, trainable=False)
+            with tf.variable_scope("", auxiliary_name_scope=False):
+                return tf.layers.dense(x, models.CLASSES) + 0.1 * taught
+
+        model_fn, input_fn = models.classifier(network, (8, 8, 3))
+        estimator(tmp_path, model_fn).train(input_fn, max_steps=7)
+        assert 0.59 < zeros(tmp_path, "dense/kernel") <= 0.6
+        assert zeros(tmp_path, "teacher/dense/kernel") == 0
+        manifest = RunFolder(str(tmp_path / "compression")).read_json("manifest.json")
+        assert "teacher/dense/kernel" in manifest["variables"]
+
+    def test_kernel_that_is_looked_up_in_training_is_an_error(self, tmp_path):
+        inner, input_fn = raw_model()
+
+        def model_fn(features, labels, mode):
+            w = tf.get_variable("table", [models.CLASSES, 192])
+            x = tf.layers.flatten(features["x"])
+            if mode == PREDICT:
+                logits = tf.matmul(x, w, transpose_b=True)
+                return tf.estimator.EstimatorSpec(mode, predictions=logits)
+            loss = tf.reduce_mean(tf.nn.embedding_lookup(w, labels) * x)
+            train_op = tf.train.GradientDescentOptimizer(0.1).minimize(
+                loss, tf.train.get_global_step()
+            )
+            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+        with pytest.raises(ec.PlanError, match="'table' is looked up while training"):
+            estimator(tmp_path, model_fn).train(input_fn, max_steps=1)
+
+    def test_one_model_fn_serves_estimators_with_other_params(self, tmp_path):
+        def model_fn(features, labels, mode, params):
+            def network(x, training):
+                x = tf.layers.dense(tf.layers.flatten(x), params["units"])
+                return tf.layers.dense(x, models.CLASSES)
+
+            return models.classifier(network, (8, 8, 3))[0](features, labels, mode)
+
+        wrapped = ec.compress(model_fn, sparsifier())
+        for units in (8, 24):
+            folder = str(tmp_path / str(units))
+            tf.estimator.Estimator(
+                wrapped, config=models.run_config(folder), params={"units": units}
+            ).train(raw_model()[1], max_steps=7)
+            assert 0.55 < zeros(folder, "dense/kernel") <= 0.6
+
     def test_layer_that_only_trains_is_left_alone_and_reported(self, tmp_path):
         def network(x, training):
             hidden = tf.layers.flatten(x)
@@ -466,6 +515,34 @@ class TestWarmStart:
             elif name != "global_step":
                 np.testing.assert_array_equal(start[name], value, name)
 
+    def test_layers_of_one_name_in_two_scopes_are_both_loaded(self, tmp_path):
+        def network(x, training):
+            x = tf.layers.dense(tf.layers.flatten(x), 6, name="dense")
+            with tf.variable_scope("head"):
+                return tf.layers.dense(x, models.CLASSES, name="dense")
+
+        make = tf.train.AdamOptimizer
+        model_fn, input_fn = models.classifier(network, (8, 8, 3), make)
+        estimator(tmp_path / "dense", model_fn, models.unwrapped).train(
+            input_fn, max_steps=9
+        )
+        before = checkpoint(str(tmp_path / "dense"))
+        start = {}
+
+        class Look(tf.train.SessionRunHook):
+            def after_create_session(self, session, coord):
+                start.update(session.run({v.op.name: v for v in tf.global_variables()}))
+
+        tf.estimator.Estimator(
+            ec.compress(model_fn, sparsifier()),
+            config=models.run_config(str(tmp_path / "sparse")),
+            warm_start_from=ec.warm_start(str(tmp_path / "dense")),
+        ).train(input_fn, [Look()], max_steps=1)
+        for name in ("dense/kernel", "head/dense/kernel", "head/dense/bias"):
+            np.testing.assert_array_equal(start[name], before[name])
+        # Adam's slots are zero, so it must count its steps from the start, too.
+        assert start["beta1_power"] == np.float32(0.9)
+
     def test_folder_without_a_checkpoint_is_an_error(self, tmp_path):
         with pytest.raises(ec.RunFolderError, match="there is no checkpoint in"):
             ec.warm_start(str(tmp_path))
@@ -516,7 +593,7 @@ class TestExport:
                 specs(1, exporters=[ec.SavedModelExporter(receiver)])[1],
             )
         assert exports == [None]
-        assert "ended at step 5; the model is not finished" in caplog.text
+        assert "ended at step 5 after trial 3 of 3; the model is not" in caplog.text
 
     def test_final_export_of_an_unfinished_model_is_an_error(self, tmp_path):
         trained = estimator(tmp_path)
