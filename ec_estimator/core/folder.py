@@ -6,6 +6,7 @@ import uuid
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
+from ec_estimator.core.schedule import Schedule
 from ec_estimator.version import __version__
 
 FORMAT_VERSION = 1
@@ -122,13 +123,37 @@ class RunFolder:
             },
         )
 
-    def _check_configs(self, known, configs):
-        before = known.get("compressors")
-        if not _is_table(before):
+    def schedules(self):
+        """{compressor name: Schedule without a target} of the run; {} before its start.
+
+        Raises:
+          RunFolderError: the manifest is damaged.
+        """
+        known = self.read_json("manifest.json")
+        if known is None:
+            return {}
+        fields = ("start_step", "step_interval", "num_trials", "ramp")
+        try:
+            return {
+                name: Schedule(0.0, *(config[field] for field in fields))
+                for name, config in self._configs(known).items()
+            }
+        except KeyError as error:
+            raise RunFolderError(
+                f"{self.file('manifest.json')!r} is damaged (no {error}); restore it"
+            ) from error
+
+    def _configs(self, manifest):
+        configs = manifest.get("compressors")
+        if not _is_table(configs):
             raise RunFolderError(
                 f"{self.file('manifest.json')!r} is damaged (no 'compressors'); "
                 "restore it, or move it away to have it written again"
             )
+        return configs
+
+    def _check_configs(self, known, configs):
+        before = self._configs(known)
         if set(before) != set(configs):
             raise RunFolderError(
                 f"{self.path!r} belongs to a run with compressors "

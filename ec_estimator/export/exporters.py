@@ -6,10 +6,9 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import UnfinishedError
-from ec_estimator.core.folder import write_atomically
+from ec_estimator.core.folder import RunFolder, write_atomically
 from ec_estimator.export.checkpoint import write_clean_checkpoint
-from ec_estimator.rewrite import tf_private
-from ec_estimator.training.wrap import FOLDER, compressed_model
+from ec_estimator.training.wrap import FOLDER, unfinished
 
 
 class FinishedExporter(tf.estimator.Exporter):
@@ -28,8 +27,9 @@ class FinishedExporter(tf.estimator.Exporter):
         Raises:
           UnfinishedError: training is over and the model is not finished.
         """
-        model = compressed_model(tf_private.model_fn_of(estimator))
-        missing = model.unfinished(checkpoint_path) if model else ""
+        # From the disk: an Estimator around ours hides what it was compressed with.
+        run_folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
+        missing = unfinished(checkpoint_path, run_folder.schedules())
         if missing and is_the_final_export:
             raise UnfinishedError(f"exporter {self.name!r}: {missing}")
         if missing:

@@ -128,36 +128,40 @@ class CompressedModel:
                     f"warm_start_from=ec_estimator.warm_start({model_dir!r})"
                 )
 
-    def unfinished(self, checkpoint_path):
-        """What is missing before a checkpoint is a finished model; "" if nothing is.
-
-        Raises:
-          RunFolderError: the checkpoint cannot be read.
-        """
-        reader = open_checkpoint(checkpoint_path)
-        for compressor in self.compressors:
-            done, needed = trials_done(reader, compressor.name), compressor.schedule
-            if done is not None and done < needed.num_trials:
-                return (
-                    f"{compressor.name}: checkpoint {checkpoint_path!r} has been "
-                    f"through trial {done} of {needed.num_trials}; train to step "
-                    f"{needed.last_step}"
-                )
-        return ""
-
     def _guard_export(self, spec):
         """Lets predictions through, but no export of an unfinished checkpoint."""
+        schedules = {c.name: c.schedule for c in self.compressors}
         scaffold = spec.scaffold or tf.train.Scaffold()
         savers = tf.get_collection(tf.GraphKeys.SAVERS)
         own = scaffold.saver or (savers[0] if savers else None)
         if own is None:
-            saver = _ExportSaver(self.unfinished, sharded=True, allow_empty=True)
+            saver = _ExportSaver(schedules, sharded=True, allow_empty=True)
         else:
             own.build()
-            saver = _ExportSaver(self.unfinished, saver_def=own.as_saver_def())
+            saver = _ExportSaver(schedules, saver_def=own.as_saver_def())
         return spec._replace(
             scaffold=tf.train.Scaffold(saver=saver, copy_from_scaffold=scaffold)
         )
+
+
+def unfinished(checkpoint_path, schedules):
+    """What is missing before a checkpoint is a finished model; "" if nothing is.
+
+    Args:
+      schedules: {compressor name: Schedule}.
+
+    Raises:
+      RunFolderError: the checkpoint cannot be read.
+    """
+    reader = open_checkpoint(checkpoint_path)
+    for name, schedule in schedules.items():
+        done = trials_done(reader, name)
+        if done is not None and done < schedule.num_trials:
+            return (
+                f"{name}: checkpoint {checkpoint_path!r} has been through trial "
+                f"{done} of {schedule.num_trials}; train to step {schedule.last_step}"
+            )
+    return ""
 
 
 class _ExportSaver(tf.train.Saver):
@@ -167,9 +171,9 @@ class _ExportSaver(tf.train.Saver):
     export, and saves with it only when it exports.
     """
 
-    def __init__(self, unfinished, **kwargs):
+    def __init__(self, schedules, **kwargs):
         super().__init__(**kwargs)
-        self._unfinished = unfinished
+        self._schedules = schedules
         self._restored = None
 
     def restore(self, sess, save_path):
@@ -177,7 +181,7 @@ class _ExportSaver(tf.train.Saver):
         super().restore(sess, save_path)
 
     def save(self, *args, **kwargs):
-        missing = self._unfinished(self._restored) if self._restored else ""
+        missing = unfinished(self._restored, self._schedules) if self._restored else ""
         if missing and not _unfinished_allowed:
             raise UnfinishedError(
                 f"{missing}, or export inside `with ec_estimator.unfinished_export():`"

@@ -221,6 +221,25 @@ def test_a_manifest_without_configs_is_damaged(bound, compressors):
         bound.bind(PLAN, CONFIGS, set())
 
 
+def test_the_schedules_of_a_run_are_in_its_manifest(folder):
+    assert folder.schedules() == {}
+    config = {
+        "target_sparse_ratio": 0.6,
+        "step_interval": 5,
+        "num_trials": 3,
+        "start_step": 100,
+        "ramp": "linear",
+    }
+    folder.bind(PLAN, {"sparsity": config}, set())
+    schedule = folder.schedules()["sparsity"]
+    assert (schedule.num_trials, schedule.last_step) == (3, 115)
+
+
+def test_a_config_without_a_schedule_is_damaged(bound):
+    with raises("manifest.json' is damaged (no 'start_step'); restore it"):
+        bound.schedules()
+
+
 @pytest.mark.parametrize("kernels", [None, 3, ["dense/kernel"], {"dense/kernel": None}])
 def test_a_plan_without_kernels_is_damaged(bound, kernels):
     bound.write_json("plan.json", {"kernels": kernels})

@@ -2,7 +2,9 @@
 import os
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.contrib.estimator import add_metrics
 
 import ec_estimator as ec
 from tests import models
@@ -40,6 +42,11 @@ def specs(steps, *exporters):
     )
 
 
+def with_metrics(estimator):
+    """Hides the compressed model_fn in an Estimator of contrib's."""
+    return add_metrics(estimator, lambda predictions: {})
+
+
 def zeros(prefix):
     return np.mean(tf.train.load_checkpoint(str(prefix)).get_tensor("w2") == 0)
 
@@ -62,3 +69,48 @@ def test_a_remote_model_dir_holds_everything_a_run_leaves(tmp_path, monkeypatch)
     clean = tmp_path / "run" / "export" / "clean_checkpoint"
     assert tf.train.latest_checkpoint(str(clean)) == str(clean / "model.ckpt-6")
     assert 0.55 < zeros(clean) <= 0.6
+
+
+@pytest.mark.parametrize(
+    "train_and_evaluate", [ec.train_and_evaluate, tf.estimator.train_and_evaluate]
+)
+def test_an_estimator_around_ours_exports_the_finished_model_only(
+    train_and_evaluate, tmp_path
+):
+    outer = with_metrics(compressed(tmp_path, save_checkpoints_steps=3))
+    train_and_evaluate(
+        outer,
+        *specs(
+            9,
+            ec.SavedModelExporter(receiver),
+            ec.FinishedOnly(tf.estimator.LatestExporter("latest", receiver)),
+            ec.CleanCheckpointExporter(),
+        ),
+    )
+    exports = tmp_path / "export"
+    # Of the checkpoints at 3, 6 and 9 the first is unfinished.
+    for name in ("saved_model", "latest"):
+        written = list((exports / name).iterdir())
+        assert len(written) == 2
+        for path in written:
+            assert 0.55 < zeros(path / "variables" / "variables") <= 0.6
+    clean = exports / "clean_checkpoint"
+    assert sorted(path.name for path in clean.glob("*.index")) == [
+        "model.ckpt-6.index",
+        "model.ckpt-9.index",
+    ]
+
+
+def test_an_estimator_around_ours_is_checked_before_training(tmp_path):
+    outer = with_metrics(compressed(tmp_path))
+    with pytest.raises(ec.ConfigError, match="max_steps=5 is too small.*need 6"):
+        ec.train_and_evaluate(outer, *specs(5))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_an_estimator_around_a_dense_one_is_refused_before_training(tmp_path):
+    model_fn, _ = models.classifier(models._raw_network, (8, 8, 3))
+    dense = tf.estimator.Estimator(model_fn, config=models.run_config(str(tmp_path)))
+    with pytest.raises(ec.PlanError, match="made without compress"):
+        ec.train_and_evaluate(with_metrics(dense), *specs(9))
+    assert not (tmp_path / "checkpoint").exists()
