@@ -11,10 +11,13 @@ import re
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.state import is_state
+from ec_estimator.graph.layers import LAYER_OPS
 from ec_estimator.rewrite import tf_private
 
 # After import_meta_graph only the name tells: gradients/<forward op>_grad/...
 _BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")
+# tf.gradients adds up with these what several readers of a variable give it.
+_SUM_OPS = ("AddN", "AccumulateNV2")
 # These look at a tensor's shape, not at its values.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "VariableShape")
 
@@ -61,19 +64,65 @@ def gate_gradients(graph, backward, name, gate):
       backward: what `backward_ops` gave.
       gate: callable(variable name, gradient) -> gradient.
 
+    What a layer gives the kernel can be told from what it gives its other input. With
+    `(u - w)**2` or `matmul(w, w)` that is so only where TensorFlow adds it to the
+    layer's: whatever that sum takes is a gradient of the kernel.
+
     Returns:
-      How many gradients were gated.
+      Names of the kernel's readers whose gradients were not found.
     """
     mine = {op for ops in backward.values() for op in ops}
-    gated = 0
-    for read in _reads(graph.get_operation_by_name(name)):
-        for reader in list(read.consumers()):
-            if reader in mine:
-                continue
-            for gradient in _gradients(reader, read, backward.get(reader.name, [])):
-                _gate(gradient, set(backward[reader.name]), name, gate)
-                gated += 1
-    return gated
+    readers = [
+        (reader, read)
+        for read in _reads(graph.get_operation_by_name(name))
+        for reader in dict.fromkeys(read.consumers())
+        if reader not in mine
+    ]
+    found, missed = {}, []
+    for reader, read in readers:
+        ops = backward.get(reader.name, [])
+        gradients = _gradients(reader, read, ops) if _is_told(reader, read) else []
+        found.update((gradient, set(ops)) for gradient in gradients)
+        if ops and not gradients:
+            missed.append(reader.name)
+    sums = _sums(found)
+    known = set(found).union(op.outputs[0] for op in sums)
+    others = [
+        (op, index)
+        for op in sums
+        for index, tensor in enumerate(op.inputs)
+        if tensor not in known
+    ]
+    for gradient, inside in found.items():
+        _gate(gradient, inside, name, gate)
+    for op, index in others:
+        with op.graph.as_default(), tf.name_scope(None), tf.device(op.device):
+            with tf_private.context_of_inputs(op):
+                tf_private.replace_input(op, index, gate(name, op.inputs[index]))
+    if not found:
+        return [reader.name for reader, _ in readers]
+    return [] if sums else missed
+
+
+def _is_told(reader, read):
+    """Whether a reader's gradient of `read` differs from those of its other inputs."""
+    return reader.type in (*LAYER_OPS, "ConcatV2") or not any(
+        other.dtype == read.dtype and other.shape.is_compatible_with(read.shape)
+        for other in reader.inputs
+        if other is not read
+    )
+
+
+def _sums(gradients):
+    """The ops that sum up all gradients of the variable that these belong to."""
+    found = {}
+    stack = list(gradients)
+    while stack:
+        for op in stack.pop().consumers():
+            if op.type in _SUM_OPS and op not in found:
+                found[op] = True
+                stack.append(op.outputs[0])
+    return list(found)
 
 
 def _reads(variable_op):

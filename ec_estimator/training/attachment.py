@@ -138,13 +138,14 @@ def attach_to_finished_graph(graph, compressors):
                 graph, losses, lambda op, index: kernel_gradients(backward, op, index)
             )
         for name in sorted(attachment.names):
-            if not gate_gradients(graph, backward, name, attachment.gate):
+            for reader in gate_gradients(graph, backward, name, attachment.gate):
                 tf.logging.warning(
-                    "No gradient of kernel %s was found in the graph. Its zeros are "
-                    "kept, but a clipping by norm counts the gradients of removed "
-                    "weights; build the optimizer with tf.gradients or "
-                    "tf.train.Optimizer.",
+                    "No gradient of kernel %s was found at %s, which reads it. Its "
+                    "zeros are kept, but a clipping by norm counts the gradients of "
+                    "removed weights; take all gradients in one call of tf.gradients "
+                    "or tf.train.Optimizer.",
                     name,
+                    reader,
                 )
         attachment.finish()
     return attachment
