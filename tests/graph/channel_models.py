@@ -300,9 +300,21 @@ def relu_by_mask():
     return head(tf.where(x < 1.0, x, tf.ones_like(x)))
 
 
+def each_on_its_own():
+    x = some(2, 8, 8, 3)
+    a, b = tf.identity_n([conv(x, 6), conv(x, 7)])
+    return head(tf.concat([relu(a), relu(b)], -1))
+
+
+def rows_by_condition():
+    x = some(2, 4)
+    a, b = (layers.dense(x, 8) for _ in range(2))
+    return layers.dense(tf.where(x[:, 0] > 0, a, relu(b)), 3)
+
+
 def swish():
     x = conv(some(2, 8, 8, 3), 6)
-    return head(x * tf.sigmoid(x) + tf.nn.leaky_relu(x) + 0.5 * tf.nn.elu(x))
+    return head(tf.nn.swish(x) + tf.nn.leaky_relu(x) + 0.5 * tf.nn.elu(x))
 
 
 def instance_norm():
@@ -528,6 +540,8 @@ MODELS = {
     zero_branch: 6,
     prelu: 6,
     relu_by_mask: 6,
+    each_on_its_own: 6 + 7,
+    rows_by_condition: 8,
     swish: 6,
     instance_norm: 6,
     # Six of the twelve that are added to the zeros are frozen,
