@@ -30,7 +30,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("millions", ["10", "30", "100"], "weights in all kernels together")
 flags.DEFINE_list("blocks", ["1x1", "1x16"], "block shapes")
 flags.DEFINE_list("optimizers", ["momentum"], "momentum, sgd (has no slots) or both")
-flags.DEFINE_integer("trials", 5, "trials of a case", lower_bound=2)
+flags.DEFINE_integer("trials", 10, "trials of a case", lower_bound=2)
 flags.DEFINE_integer("steps", 2, "training steps before them", lower_bound=1)
 flags.DEFINE_string("case", None, "used by the script itself: runs this one case")
 
@@ -94,6 +94,7 @@ def _build(shape, optimizer):
     ]
     optimizers = {
         "momentum": tf.train.MomentumOptimizer(1e-6, 0.9),
+        "adagrad": tf.train.AdagradOptimizer(1e-6),
         "sgd": tf.train.GradientDescentOptimizer(1e-6),
     }
     loss = tf.reduce_sum(tf.square(tf.add_n(outputs)))
