@@ -50,6 +50,11 @@ def replace_input(op, index, tensor):
     op._update_input(index, tensor)
 
 
+def wait_for(op, others):
+    """Makes an op that exists wait for others. Only before a session ran it."""
+    op._add_control_inputs(others)
+
+
 @contextlib.contextmanager
 def context_of_inputs(op):
     """Ops made inside join the conditional or loop that `op` reads its inputs in.

@@ -1,4 +1,6 @@
 """The compressors in one training graph, whichever way they came into it."""
+import weakref
+
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Compressor
@@ -7,6 +9,7 @@ from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables
+from ec_estimator.rewrite import tf_private
 from ec_estimator.rewrite.backward import (
     backward_ops,
     forward_ends,
@@ -16,8 +19,7 @@ from ec_estimator.rewrite.backward import (
 from ec_estimator.rewrite.gradients import gated_gradients
 from ec_estimator.rewrite.updates import gate_updates
 
-# A graph that has been attached to says so here.
-_COLLECTION = "ec_estimator/attached"
+_attached_graphs = weakref.WeakSet()
 
 
 class Attachment:
@@ -30,13 +32,19 @@ class Attachment:
     """
 
     def __init__(self, graph, plan, compressors):
-        if graph.get_collection(_COLLECTION):
+        if graph in _attached_graphs:
             raise PlanError(
                 "this graph has a compression hook already; use one hook or one "
                 "compress() a graph, with all compressors in its list"
             )
-        graph.add_to_collection(_COLLECTION, True)
         self.graph = graph
+        if self.state:
+            raise PlanError(
+                f"this graph was imported from a compressed run: it has "
+                f"{self.state[0].op.name!r}, but what belongs to it is not known; "
+                "rebuild the model in Python, its checkpoints can be restored then"
+            )
+        _attached_graphs.add(graph)
         self.plan = plan
         self.compressors = compressors
         self._attached = None
@@ -110,6 +118,16 @@ class Attachment:
         for compressor, part in zip(self.compressors, attached):
             names = self._parts[compressor.name]
             part.finish({n: c for n, c in companions.items() if n in names})
+        self.initialize_with_model(self.state)
+
+    def initialize_with_model(self, state):
+        """Has an init_op of the user's, made before our variables, initialize them."""
+        first = min(self.names)
+        for variable in self.graph.get_collection("variables"):
+            if variable.op.name == first:
+                tf_private.wait_for(
+                    variable.initializer, [own.initializer for own in state]
+                )
 
     @property
     def state(self):

@@ -188,6 +188,15 @@ class CompressionHook(TrialHook):
 
     def begin(self):
         graph = tf.get_default_graph()
+        # A second session on the graph goes on with what the first one put into it.
+        if self._attachment is None or self._attachment.graph is not graph:
+            self._attach(graph)
+        super().begin()
+        if self._counter is not None:
+            self._step_tensor = self._counter
+            self._step_fetch = self._count
+
+    def _attach(self, graph):
         self._attachment = attach_to_finished_graph(graph, self._compressors)
         plan = self._attachment.plan
         tf.logging.info("Compression plan:\n%s", format_coverage(plan))
@@ -207,14 +216,14 @@ class CompressionHook(TrialHook):
         self._clean_saver = tf.train.Saver(
             self._attachment.model_variables, max_to_keep=1
         )
-        super().begin()
-        if self._step_tensor is None:
+        self._counter = None
+        if tf.train.get_global_step() is None:
             with tf.name_scope(None):
-                counter = tf.Variable(
+                self._counter = tf.Variable(
                     0, trainable=False, dtype=tf.int64, name=f"{SCOPE}/step"
                 )
-                self._step_tensor = counter
-                self._step_fetch = counter.assign_add(1)
+                self._count = self._counter.assign_add(1)
+            self._attachment.initialize_with_model([self._counter])
 
     def end(self, session):
         super().end(session)

@@ -203,6 +203,52 @@ def test_seed_snippet_trains_sparse_with_or_without_a_global_step(
     np.testing.assert_array_equal(reader.get_tensor("w2"), w2)
 
 
+@pytest.mark.parametrize("global_step", [True, False])
+def test_an_init_op_from_before_the_hook_initializes_its_state(global_step):
+    with tf.Graph().as_default():
+        _, train_op = build(models._raw_network, (8, 8, 3))
+        if global_step:
+            with tf.control_dependencies([train_op]):
+                train_op = tf.train.get_or_create_global_step().assign_add(1)
+        scaffold = tf.train.Scaffold(init_op=tf.global_variables_initializer())
+        hook = ec.CompressionHook(sparsifier(step_interval=2, num_trials=1))
+        with tf.train.MonitoredSession(
+            tf.train.ChiefSessionCreator(scaffold), [hook]
+        ) as session:
+            for _ in range(4):
+                session.run(train_op)
+            w2 = session._tf_sess().run("net/w2:0")
+    assert np.count_nonzero(w2 == 0) == 96
+
+
+@pytest.mark.parametrize("global_step", [True, False])
+def test_a_hook_serves_a_second_session_on_its_graph(global_step):
+    with tf.Graph().as_default():
+        _, train_op = build(models._raw_network, (8, 8, 3))
+        if global_step:
+            with tf.control_dependencies([train_op]):
+                train_op = tf.train.get_or_create_global_step().assign_add(1)
+        hook = ec.CompressionHook(sparsifier(step_interval=2, num_trials=1))
+        gone = []
+        for steps in (1, 4):
+            with tf.train.MonitoredSession(hooks=[hook]) as session:
+                for _ in range(steps):
+                    session.run(train_op)
+                gone.append(np.count_nonzero(session._tf_sess().run("net/w2:0") == 0))
+    assert gone == [0, 96]
+
+
+def test_an_imported_graph_of_a_compressed_run_is_refused():
+    with tf.Graph().as_default() as graph:
+        build(models._raw_network, (8, 8, 3))
+        attach_to_finished_graph(graph, [sparsifier()])
+        meta = tf.train.export_meta_graph()
+    with tf.Graph().as_default():
+        tf.train.import_meta_graph(meta)
+        with pytest.raises(ec.PlanError, match="imported from .* rebuild the model in"):
+            ec.CompressionHook(sparsifier()).begin()
+
+
 def test_two_hooks_on_one_graph_are_refused(tmp_path):
     with pytest.raises(ec.PlanError, match="has a compression hook already"):
         snippet(None, hooks=[ec.CompressionHook(sparsifier())])
