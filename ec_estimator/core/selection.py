@@ -42,17 +42,29 @@ def find_cut(segments: Sequence[Segment], budget: int) -> Cut:
 
     Method: Floyd & Rivest 1975 (algorithm 489). A sample brackets the threshold,
     one pass counts what lies below the bracket and collects what lies inside, and
-    only that is sorted.
+    only that is sorted. Blocks that score exactly a border of the bracket are counted,
+    not collected: all that earlier trials removed score the same.
     """
     low, high = _bracket(segments, budget)
     while True:
-        below, inside, sizes = _split(segments, low, high)
-        if below > budget:
+        found = _split(segments, low, high)
+        left = budget - found.below
+        if left < 0:
             low = -np.inf
-        elif below + sizes.sum() <= budget and high < np.inf:
-            high = np.inf
-        else:
-            return _cut_inside(inside, sizes, budget - below)
+            continue
+        if low == np.inf:
+            return Cut(np.inf, 0)
+        ties, left, all_fit = _take(found.at_low, left)
+        if not all_fit:
+            return Cut(low, ties)
+        if found.sizes.sum() > left:
+            return _cut_inside(found.inside, found.sizes, left)
+        if high == np.inf:
+            return Cut(np.inf, 0)
+        ties, _, all_fit = _take(found.at_high, left - int(found.sizes.sum()))
+        if not all_fit:
+            return Cut(high, ties)
+        high = np.inf
 
 
 def removed(segment: Segment, cut: Cut, ties_used: int):
@@ -106,26 +118,50 @@ def _chunks(segments):
                 yield segment.scores[start : start + rows].reshape(-1), segment.size
 
 
+class _Found(NamedTuple):
+    """below: weights in blocks under the bracket; at_low, at_high: [(blocks that score
+    exactly the border, weights in each)] in order; inside, sizes: scores and weights of
+    the blocks between."""
+
+    below: int
+    at_low: list
+    inside: np.ndarray
+    sizes: np.ndarray
+    at_high: list
+
+
 def _split(segments, low, high):
-    """Weights below `low`, and scores and sizes of the blocks in [low, high]."""
-    below, inside, sizes = 0, [], []
+    found = _Found(0, [], [], [], [])
+    below = 0
     for scores, size in _chunks(segments):
-        # int() because a NumPy sum of booleans times a size may be 32 bit.
-        under = scores < low
-        below += int(np.count_nonzero(under)) * size
-        np.logical_or(under, scores > high, out=under)
-        found = scores[~under]
-        inside.append(found)
-        sizes.append(np.full(len(found), size, np.int64))
-    return below, np.concatenate(inside), np.concatenate(sizes)
+        below += int(np.count_nonzero(scores < low)) * size
+        found.at_low.append((int(np.count_nonzero(scores == low)), size))
+        if high > low:
+            found.at_high.append((int(np.count_nonzero(scores == high)), size))
+        inside = scores[(scores > low) & (scores < high)]
+        found.inside.append(inside)
+        found.sizes.append(np.full(len(inside), size, np.int64))
+    return found._replace(
+        below=below,
+        inside=np.concatenate(found.inside),
+        sizes=np.concatenate(found.sizes),
+    )
+
+
+def _take(ties, budget):
+    """How many tied blocks fit, in order; what is left; whether all of them fit."""
+    taken = 0
+    for count, size in ties:
+        fits = min(count, budget // size)
+        taken, budget = taken + fits, budget - fits * size
+        if fits < count:
+            return taken, budget, False
+    return taken, budget, True
 
 
 def _cut_inside(scores, sizes, budget):
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     fits = int(np.searchsorted(np.cumsum(sizes[order]), budget, side="right"))
-    fits = min(fits, int(np.searchsorted(ordered, np.inf)))
-    if fits == len(ordered):
-        return Cut(np.inf, 0)
     threshold = ordered[fits]
     return Cut(threshold, fits - int(np.searchsorted(ordered, threshold)))

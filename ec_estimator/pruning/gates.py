@@ -13,7 +13,7 @@ from ec_estimator.graph.walk import ancestors
 from ec_estimator.pruning.artifact import FOLDER, fetch_values, write_artifact
 from ec_estimator.pruning.selection import choose
 from ec_estimator.rewrite import tf_private
-from ec_estimator.rewrite.updates import reset
+from ec_estimator.rewrite.updates import zero_out
 
 
 class Gates(Attached):
@@ -149,10 +149,10 @@ class Gates(Attached):
 
     def _resets(self, name, followers):
         variable = self._variables[name]
-        alive = tf.broadcast_to(self._mask(name, self._new_alive), variable.shape) > 0
-        yield reset(variable, alive, tf.zeros_like(variable))
+        mask = tf.broadcast_to(self._mask(name, self._new_alive), variable.shape)
+        yield zero_out(variable, mask)
         for follower in followers:
-            yield reset(follower.variable, alive, follower.fresh())
+            yield follower.reset(mask)
 
     def run_trial(self, session, trial, ratio):
         importance, alive = session.run([self._importance, self._alive])

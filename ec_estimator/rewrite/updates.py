@@ -68,16 +68,32 @@ class Companion:
     variable: Any
     initial: Optional[Any]
 
-    def fresh(self):
-        """A tensor with the value it starts from.
+    def reset(self, mask):
+        """Op that starts it afresh where the mask is 0, and leaves it elsewhere.
 
-        Made anew where that is cheap: it takes memory only while its reader runs.
+        Args:
+          mask: 1 and 0, of the variable's type and shape.
         """
-        if self.initial is None:
-            return tf.zeros_like(self.variable)
-        if self.initial.op.type == "Fill":
-            return tf.fill(self.variable.shape, self.initial.op.inputs[1])
-        return self.initial
+        initial = self.initial
+        if initial is not None and initial.op.type == "Fill":
+            # Made anew, the tensor takes memory only while its reader runs.
+            value = initial.op.inputs[1]
+            if tf.get_static_value(value) == 0:
+                initial = None
+            else:
+                initial = tf.fill(self.variable.shape, value)
+        if initial is None:
+            return zero_out(self.variable, mask)
+        return self.variable.assign(tf.where(mask > 0, self.variable, initial))
+
+
+def zero_out(variable, mask):
+    """Op that puts a variable to zero where the mask is 0, whatever it holds there.
+
+    Args:
+      mask: 1 and 0, of the variable's type and shape.
+    """
+    return variable.assign(tf.math.multiply_no_nan(variable, mask))
 
 
 def gate_updates(graph, names, gate):
@@ -245,15 +261,3 @@ def _companions(variables, slots):
         if name in companions and variable.shape == variables[name].shape:
             companions[name].append(Companion(variable, None))
     return companions
-
-
-def reset(variable, alive, fresh):
-    """Op that puts `variable` back to `fresh` where it is not alive.
-
-    Args:
-      alive: bool tensor of the variable's shape.
-      fresh: tensor of the variable's shape.
-
-    A product would turn infinities into NaN, a select does not.
-    """
-    return variable.assign(tf.where(alive, variable, fresh))

@@ -7,7 +7,7 @@ from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.selection import find_cut, removed
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.plan import choose_layers, take_kernels
-from ec_estimator.rewrite.updates import reset
+from ec_estimator.rewrite.updates import zero_out
 from ec_estimator.sparsity import blocks
 
 
@@ -74,9 +74,13 @@ class _Masks(Attached):
     def finish(self, companions):
         with tf.name_scope("ec_estimator/sparsity/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
-            self._scores = _in_turn(self._score_grid, self._kernels)
+            self._scores = [
+                _in_turn(self._score_grid, share) for share in _shares(self._kernels, 8)
+            ]
             self._keeps = [
-                tf.placeholder(tf.bool, scores.shape) for scores in self._scores
+                tf.placeholder(tf.bool, grid.shape)
+                for share in self._scores
+                for grid in share
             ]
             applied = _in_turn(
                 lambda kernel_and_keep: self._apply(*kernel_and_keep, companions),
@@ -104,16 +108,19 @@ class _Masks(Attached):
         updates = []
         for name, alive in zip(kernel.parts, blocks.from_matrix(kernel, matrix)):
             mask, variable = self._mask(name), self._variables[name]
-            updates.append(mask.assign(tf.cast(alive, mask.dtype.base_dtype)))
-            updates.append(reset(variable, alive, tf.zeros_like(variable)))
-            for companion in companions[name]:
-                updates.append(reset(companion.variable, alive, companion.fresh()))
+            alive = tf.cast(alive, mask.dtype.base_dtype)
+            updates.append(mask.assign(alive))
+            updates.append(zero_out(variable, alive))
+            updates.extend(c.reset(alive) for c in companions[name])
         return tf.group(*updates)
 
     def run_trial(self, session, trial, ratio):
-        # Two runs, however many kernels: the first run of every new set of fetches
-        # makes TensorFlow prune and optimize the whole graph.
-        grids = session.run(self._scores)
+        # A few runs, however many kernels: the first run of every new set of fetches
+        # makes TensorFlow prune and optimize the whole graph. More than one, because
+        # fetched tensors are in memory twice while they are copied.
+        grids = []
+        for share in self._scores:
+            grids.extend(session.run(share))
         for kernel, grid in zip(self._kernels, grids):
             _protect_best(kernel, grid)
         if self._config.sort_range == "global":
@@ -162,6 +169,18 @@ class _Masks(Attached):
 
     def _shape(self, index):
         return self._kernels[index].matrix_shape
+
+
+def _shares(kernels, count):
+    """Cuts a list of kernels into at most `count` lists of similar size."""
+    most = sum(kernel.size for kernel in kernels) / count
+    shares, size = [], 0
+    for kernel in kernels:
+        if not shares or size >= most * len(shares):
+            shares.append([])
+        shares[-1].append(kernel)
+        size += kernel.size
+    return shares
 
 
 def _in_turn(build, items):

@@ -3,6 +3,7 @@ import contextlib
 import os
 
 import tensorflow.compat.v1 as tf
+from tensorflow.python.training import training_util
 
 from ec_estimator.core.errors import PlanError, RunFolderError, UnfinishedError
 from ec_estimator.core.folder import RunFolder
@@ -17,7 +18,6 @@ from ec_estimator.training.model_fn import ModelFn
 
 FOLDER = "compression"
 _TRAIN = tf.estimator.ModeKeys.TRAIN
-_PREDICT = tf.estimator.ModeKeys.PREDICT
 
 
 def compress(model_fn, compressors):
@@ -83,7 +83,7 @@ class CompressedModel:
             return self._build_training(features, labels, params, config)
         spec = self._user(features, labels, mode, params, config)
         _check_spec(spec, mode)
-        return self._guard_export(spec) if mode == _PREDICT else spec
+        return self._guard_export(spec)
 
     def _build_training(self, features, labels, params, config):
         if tf.distribute.has_strategy():
@@ -91,6 +91,13 @@ class CompressedModel:
                 f"{type(tf.distribute.get_strategy()).__name__}: training under a "
                 "distribution strategy is not supported yet; leave train_distribute "
                 "away"
+            )
+        # Estimator.train has made a read of the global step, and its export has not.
+        has_step = tf.train.get_global_step() is not None
+        if has_step and not tf.get_collection(training_util.GLOBAL_STEP_READ_KEY):
+            raise PlanError(
+                "a compressed TRAIN graph is for Estimator.train only, an export would "
+                "hold masks; export EVAL and PREDICT"
             )
         self._check_start(config.model_dir)
         plan = self.plan(features, labels, params, config)
@@ -129,7 +136,8 @@ class CompressedModel:
                 )
 
     def _guard_export(self, spec):
-        """Lets predictions through, but no export of an unfinished checkpoint."""
+        """Lets evaluations and predictions through, but no export of an unfinished
+        checkpoint."""
         schedules = {c.name: c.schedule for c in self.compressors}
         scaffold = spec.scaffold or tf.train.Scaffold()
         savers = tf.get_collection(tf.GraphKeys.SAVERS)
@@ -167,8 +175,8 @@ def unfinished(checkpoint_path, schedules):
 class _ExportSaver(tf.train.Saver):
     """A Saver that restores anything, and saves only finished models.
 
-    An Estimator restores with the Saver of its Scaffold to predict as well as to
-    export, and saves with it only when it exports.
+    An Estimator restores with the Saver of its Scaffold to evaluate and predict as
+    well as to export, and saves with it only when it exports.
     """
 
     def __init__(self, schedules, **kwargs):
