@@ -4,7 +4,10 @@ import os
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from tensorflow.contrib.estimator import add_metrics
+from tensorflow.contrib.estimator import (
+    add_metrics,
+    build_raw_supervised_input_receiver_fn,
+)
 
 import ec_estimator as ec
 from tests import models
@@ -31,6 +34,13 @@ input_fn = models.dataset((8, 8, 3))
 def receiver():
     x = tf.placeholder(tf.float32, [None, 8, 8, 3])
     return tf.estimator.export.ServingInputReceiver({"x": x}, {"x": x})
+
+
+def supervised_receiver():
+    return build_raw_supervised_input_receiver_fn(
+        {"x": tf.placeholder(tf.float32, [None, 8, 8, 3])},
+        tf.placeholder(tf.int64, [None]),
+    )()
 
 
 def specs(steps, *exporters):
@@ -114,3 +124,38 @@ def test_an_estimator_around_a_dense_one_is_refused_before_training(tmp_path):
     with pytest.raises(ec.PlanError, match="made without compress"):
         ec.train_and_evaluate(with_metrics(dense), *specs(9))
     assert not (tmp_path / "checkpoint").exists()
+
+
+RECEIVERS = {
+    tf.estimator.ModeKeys.TRAIN: supervised_receiver,
+    tf.estimator.ModeKeys.EVAL: supervised_receiver,
+    tf.estimator.ModeKeys.PREDICT: receiver,
+}
+
+
+def export_modes(estimator, folder, *modes):
+    path = estimator.experimental_export_all_saved_models(
+        str(folder), {mode: RECEIVERS[mode] for mode in modes}
+    )
+    return path.decode()
+
+
+@pytest.mark.parametrize("modes", [["eval"], ["eval", "infer"]])
+def test_exports_of_other_modes_wait_for_the_last_trial_too(modes, tmp_path):
+    trained = compressed(tmp_path / "run")
+    trained.train(input_fn, max_steps=5)
+    with pytest.raises(ec.UnfinishedError, match="trial 2 of 3; train to step 6"):
+        export_modes(trained, tmp_path / "early", *modes)
+    # An evaluation along the way is nobody's final word.
+    assert trained.evaluate(input_fn, 1)["global_step"] == 5
+    trained.train(input_fn, max_steps=6)
+    path = export_modes(trained, tmp_path / "export", *modes)
+    names = [name for name, _ in tf.train.list_variables(f"{path}/variables/variables")]
+    assert names == ["global_step", "w1", "w2", "w3"]
+
+
+def test_the_training_graph_is_not_exported(tmp_path):
+    trained = compressed(tmp_path / "run")
+    trained.train(input_fn, max_steps=6)
+    with pytest.raises(ec.PlanError, match="would hold masks; export EVAL and PREDICT"):
+        export_modes(trained, tmp_path / "export", *RECEIVERS)
