@@ -1,5 +1,6 @@
 """python -m ec_estimator train | plan --model=pkg.module --flagfile=recipe"""
 import importlib
+import os
 import sys
 
 import tensorflow.compat.v1 as tf
@@ -37,6 +38,10 @@ def train(module):
     for name in ("model_dir", "train_steps"):
         if getattr(FLAGS, name) is None:
             raise ConfigError(f"--{name} is needed to train")
+    if FLAGS.train_steps < 1:
+        raise ConfigError(
+            f"--train_steps: must be an integer greater than 0, got {FLAGS.train_steps}"
+        )
     estimator = tf.estimator.Estimator(
         compress(_get(module, "model_fn"), ec_flags.compressor()),
         FLAGS.model_dir,
@@ -47,22 +52,42 @@ def train(module):
         params=getattr(module, "params", None),
         warm_start_from=_warm_start(),
     )
+    eval_spec = tf.estimator.EvalSpec(
+        _get(module, "eval_input_fn"),
+        FLAGS.eval_steps,
+        exporters=[_exporter(kind, module) for kind in FLAGS.export],
+        start_delay_secs=0,
+        throttle_secs=0,
+    )
     results, exports = train_and_evaluate(
         estimator,
         tf.estimator.TrainSpec(_get(module, "train_input_fn"), FLAGS.train_steps),
-        tf.estimator.EvalSpec(
-            _get(module, "eval_input_fn"),
-            FLAGS.eval_steps,
-            exporters=[_exporter(kind, module) for kind in FLAGS.export],
-            start_delay_secs=0,
-            throttle_secs=0,
-        ),
+        eval_spec,
     )
+    if results is None:
+        results, exports = _evaluate_and_export(estimator, eval_spec)
     for name, value in sorted(results.items()):
         print(f"{name}: {value:.6g}")
     for path in exports or []:
         if path:
             print(f"exported: {path.decode() if isinstance(path, bytes) else path}")
+
+
+def _evaluate_and_export(estimator, eval_spec):
+    """What train_and_evaluate leaves out when there is nothing left to train."""
+    results = estimator.evaluate(eval_spec.input_fn, eval_spec.steps)
+    print(f"already at step {results['global_step']}", file=sys.stderr)
+    exports = [
+        exporter.export(
+            estimator,
+            os.path.join(estimator.model_dir, "export", exporter.name),
+            estimator.latest_checkpoint(),
+            results,
+            is_the_final_export=True,
+        )
+        for exporter in eval_spec.exporters
+    ]
+    return results, exports
 
 
 def plan(module):
@@ -115,7 +140,7 @@ def _import_model(arguments):
     flags.DEFINE_string("model", None, "", flag_values=early)
     flags.DEFINE_string("flagfile", "", "", flag_values=early)
     early(["ec_estimator"] + early.read_flags_from_files(arguments), known_only=True)
-    if early.model is None:
+    if not early.model:
         raise ConfigError("--model=pkg.module is needed: where model_fn is defined")
     sys.path.insert(0, "")
     try:

@@ -95,6 +95,44 @@ class Plan:
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
         }
 
+    def without_untrained(self, trained):
+        """The plan without kernels that no op updates, such as those that an
+        optimizer's var_list leaves out.
+
+        Args:
+          trained: names of the variables that are updated.
+
+        Raises:
+          PlanError: that leaves a compressor nothing.
+        """
+        frozen = {
+            name
+            for name, kernel in self.kernels.items()
+            if not set(kernel.parts) <= set(trained)
+        }
+        if not frozen:
+            return self
+        layers = tuple(
+            dataclasses.replace(
+                row,
+                decisions={
+                    name: f"its kernel {row.kernel!r} is not trained: no op updates it"
+                    if decision == COMPRESSED and row.kernel in frozen
+                    else decision
+                    for name, decision in row.decisions.items()
+                },
+            )
+            for row in self.layers
+        )
+        targets = {
+            name: tuple(kernel for kernel in kernels if kernel not in frozen)
+            for name, kernels in self.targets.items()
+        }
+        for name, kernels in targets.items():
+            if not kernels:
+                _raise_nothing(name, [row.decisions[name] for row in layers])
+        return dataclasses.replace(self, layers=layers, targets=targets)
+
     def with_training_layers(self, layers):
         """The plan with the layers that only the training graph has."""
         known = {row.op for row in self.layers} | {row.kernel for row in self.layers}

@@ -19,8 +19,9 @@ from ec_estimator.rewrite.updates import zero_out
 class Gates(Attached):
     """Which groups are alive, and how important each one is; both in the checkpoint."""
 
-    def __init__(self, config, groups, variables):
+    def __init__(self, config, kernels, groups, variables):
         self._config = config
+        self._gated = sorted({part for kernel in kernels for part in kernel.parts})
         self._groups = groups
         self._variables = variables
         self._edges = {}
@@ -143,8 +144,9 @@ class Gates(Attached):
                 self._trials.assign(self._new_trials),
                 self._alive.assign(self._new_alive),
             ]
-            for name, followers in companions.items():
-                updates.extend(self._resets(name, followers))
+            # A reader that is not trained has to stop reading all the same.
+            for name in self._gated:
+                updates.extend(self._resets(name, companions.get(name, [])))
             self._trial = tf.group(*updates)
 
     def _resets(self, name, followers):

@@ -76,7 +76,7 @@ class Pruner(Compressor):
         return "its output channels are tied to those of a layer that is left alone"
 
     def attach(self, kernels, variables, details):
-        return Gates(self.config, details, variables)
+        return Gates(self.config, kernels, details, variables)
 
 
 def _uses(model):

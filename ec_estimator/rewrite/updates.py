@@ -105,7 +105,7 @@ def gate_updates(graph, names, gate):
       gate: callable(variable name, update) -> update.
 
     Returns:
-      {name: [Companion]}.
+      {name: [Companion]} of the variables that something writes.
 
     Raises:
       PlanError: an op writes a planned variable in a way that cannot be gated.
@@ -113,13 +113,12 @@ def gate_updates(graph, names, gate):
     variables = {v.op.name: v for v in _all_variables(graph)}
     slots = {}
     for name in names:
-        slots[name] = []
         for op in _writers(graph, variables[name]):
             index, slot_names = _gated_input(op, name)
             with graph.as_default(), tf.name_scope(None), tf.device(op.device):
                 with tf_private.context_of_inputs(op):
                     tf_private.replace_input(op, index, gate(name, op.inputs[index]))
-            slots[name].extend(slot_names)
+            slots.setdefault(name, []).extend(slot_names)
     return _companions(variables, slots)
 
 

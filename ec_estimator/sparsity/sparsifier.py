@@ -72,6 +72,8 @@ class _Masks(Attached):
         return self._masks[name]
 
     def finish(self, companions):
+        # What no op updates is frozen, and would not recover from a cut.
+        self._kernels = [k for k in self._kernels if set(k.parts) <= set(companions)]
         with tf.name_scope("ec_estimator/sparsity/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
             self._scores = [

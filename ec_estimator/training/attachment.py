@@ -115,6 +115,7 @@ class Attachment:
         attached = self.attached  # Raises what is wrong before anything is changed.
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
+        self.plan = self.plan.without_untrained(companions)
         for compressor, part in zip(self.compressors, attached):
             names = self._parts[compressor.name]
             part.finish({n: c for n, c in companions.items() if n in names})

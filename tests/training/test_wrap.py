@@ -157,6 +157,30 @@ class TestModelFn:
         estimator(tmp_path, model_fn).train(input_fn, max_steps=7)
         assert 0.55 < zeros(tmp_path) <= 0.6
 
+    def test_kernel_that_the_optimizer_leaves_out_is_left_alone(self, tmp_path):
+        inner, input_fn = raw_model()
+
+        def alone(features, labels, mode):
+            # The inner optimizer would update everything.
+            if mode != TRAIN:
+                return inner(features, labels, mode)
+            logits = models._raw_network(features["x"], True)
+            loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+            head = [v for v in tf.trainable_variables() if v.op.name == "w3"]
+            train_op = tf.train.GradientDescentOptimizer(0.1).minimize(
+                loss, tf.train.get_global_step(), var_list=head
+            )
+            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+        estimator(tmp_path, alone).train(input_fn, max_steps=7)
+        assert 0.55 < zeros(tmp_path, "w3") <= 0.6
+        assert zeros(tmp_path, "w1") == zeros(tmp_path, "w2") == 0
+        coverage = RunFolder(str(tmp_path / "compression")).read_json("coverage.json")
+        decisions = {
+            r["kernel"]: r["decisions"]["sparsity"] for r in coverage["layers"]
+        }
+        assert "is not trained: no op updates it" in decisions["w1"]
+
     def test_frozen_twin_in_another_scope_is_left_alone(self, tmp_path):
         def network(x, training):
             x = tf.layers.flatten(x)
