@@ -89,6 +89,7 @@ def no_module(name):
 ERRORS = [
     (["train"], NO_MODEL),
     (["plan", SPARSIFIER], NO_MODEL),
+    (["plan", "--model=", SPARSIFIER], NO_MODEL),
     (["plan", "--model=no_such", SPARSIFIER], no_module("no_such")),
     (["plan", "--model=examples.no_such", SPARSIFIER], no_module("examples.no_such")),
     (["plan", "--model=no_such.at_all", SPARSIFIER], no_module("no_such.at_all")),
@@ -108,10 +109,11 @@ ERRORS = [
         ["plan", TINY, SPARSIFIER, "num_trials=3"],
         "ec_estimator: 'num_trials=3' is not understood; flags start with --",
     ),
-    (["plan", TINY], "ec_estimator: --compressor is needed: sparsifier"),
+    (["plan", TINY], "ec_estimator: --compressor is needed: pruner, sparsifier"),
     (
-        ["plan", TINY, "--compressor=pruner"],
-        "ec_estimator: --compressor: 'pruner' is unknown; there is sparsifier",
+        ["plan", TINY, "--compressor=distiller"],
+        "ec_estimator: --compressor: 'distiller' is unknown; there is pruner, "
+        "sparsifier",
     ),
     (
         ["plan", TINY, SPARSIFIER, "--sparsifier_num_trials=0"],
@@ -132,6 +134,10 @@ ERRORS = [
         "ec_estimator: --model_dir is needed to train",
     ),
     (TRAIN, "ec_estimator: --train_steps is needed to train"),
+    (
+        [*TRAIN, "--train_steps=0"],
+        "ec_estimator: --train_steps: must be an integer greater than 0, got 0",
+    ),
     (
         [*TRAIN, "--train_steps=9999"],
         "ec_estimator: TrainSpec.max_steps=9999 is too small for sparsity: 10 trials "
@@ -269,16 +275,23 @@ def test_plan_prints_the_coverage(folder):
     assert not (folder / "planned").exists()
 
 
-def test_train_ends_in_the_exports_asked_for(folder):
-    process = run(
-        folder,
-        *["train", TINY, SPARSIFIER, "--model_dir=run", "--train_steps=6"],
-        *["--sparsifier_step_interval=2", "--sparsifier_num_trials=3", "--hidden=10"],
-        *["--sparsifier_target_sparse_ratio=0.5", "--export=saved_model"],
-        *["--export=best", "--export=clean_checkpoint"],
-    )
+RUN = [
+    *["train", TINY, SPARSIFIER, "--model_dir=run", "--train_steps=6"],
+    *["--sparsifier_step_interval=2", "--sparsifier_num_trials=3", "--hidden=10"],
+    *["--sparsifier_target_sparse_ratio=0.5", "--export=saved_model"],
+    *["--export=best", "--export=clean_checkpoint"],
+]
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    process = run(folder, *RUN)
     assert process.returncode == 0, process.stderr
-    printed = dict(line.split(": ") for line in process.stdout.splitlines())
+    return process
+
+
+def test_train_ends_in_the_exports_asked_for(folder, trained):
+    printed = dict(line.split(": ") for line in trained.stdout.splitlines())
     assert printed["global_step"] == "6"
     assert 0 < float(printed["loss"]) < 10
     exports = sorted(folder.glob("run/export/*"))
@@ -294,3 +307,16 @@ def test_train_ends_in_the_exports_asked_for(folder):
         # 6 x 10 and 10 x 4 weights, half of each.
         for name, zeros in (("hidden/kernel", 30), ("head/kernel", 20)):
             assert np.count_nonzero(reader.get_tensor(name) == 0) == zeros
+
+
+def test_a_run_that_is_complete_is_evaluated_and_exported_again(folder, trained):
+    before = set(folder.glob("run/export/saved_model/*"))
+    again = run(folder, *RUN)
+    assert again.returncode == 0, again.stderr
+    assert "already at step 6" in again.stderr.splitlines()
+    evaluated = [
+        [line for line in process.stdout.splitlines() if "exported" not in line]
+        for process in (trained, again)
+    ]
+    assert evaluated[0] == evaluated[1]
+    assert len(set(folder.glob("run/export/saved_model/*")) - before) == 1
