@@ -24,6 +24,11 @@ def save(name, module, figures, placeholders=None):
     content = {
         "date": datetime.date.today().isoformat(),
         "command": _command(module, placeholders or {}),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("KMP_", "OMP_", "MALLOC_"))
+        },
         "tensorflow": tf.version.VERSION,
         "mkl": bool(pywrap_tensorflow.IsMklEnabled()),
         "numpy": np.__version__,
