@@ -159,3 +159,14 @@ def test_the_training_graph_is_not_exported(tmp_path):
     trained.train(input_fn, max_steps=6)
     with pytest.raises(ec.PlanError, match="would hold masks; export EVAL and PREDICT"):
         export_modes(trained, tmp_path / "export", *RECEIVERS)
+
+
+def test_tensorflows_best_exporter_forgets_what_unfinished_models_scored(tmp_path):
+    trained = compressed(tmp_path)
+    early = tf.Summary(value=[tf.Summary.Value(tag="loss", simple_value=1e-9)])
+    with tf.summary.FileWriter(trained.eval_dir()) as writer:
+        writer.add_summary(early, 1)
+    ec.train_and_evaluate(
+        trained, *specs(6, tf.estimator.BestExporter("best", receiver))
+    )
+    assert len(list((tmp_path / "export" / "best").iterdir())) == 1
