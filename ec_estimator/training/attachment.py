@@ -49,6 +49,8 @@ class Attachment:
         self.compressors = compressors
         self._attached = None
         self._watched = []
+        # What comes straight from a gated gradient needs no second multiplication.
+        self._gated = set()
         self._parts = {
             name: frozenset(
                 part for target in targets for part in plan.kernels[target].parts
@@ -87,9 +89,16 @@ class Attachment:
         return self._attached
 
     def gate(self, name, update):
+        """What of an update reaches variable `name`; each update is gated once."""
+        source = update
+        while source.op.type == "Identity":
+            source = source.op.inputs[0]
+        if (name, source.name) in self._gated:
+            return update
         for compressor, attached in zip(self.compressors, self.attached):
             if name in self._parts[compressor.name]:
                 update = attached.gate(name, update)
+        self._gated.add((name, update.name))
         return update
 
     def gradients(self):
@@ -115,6 +124,8 @@ class Attachment:
         attached = self.attached  # Raises what is wrong before anything is changed.
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
+        # A graph that updates nothing tells nothing: gradients may be all it is for.
+        companions = companions or {name: [] for name in self.names}
         self.plan = self.plan.without_untrained(companions)
         for compressor, part in zip(self.compressors, attached):
             names = self._parts[compressor.name]
