@@ -50,9 +50,15 @@ def replace_input(op, index, tensor):
     op._update_input(index, tensor)
 
 
-def wait_for(op, others):
-    """Makes an op that exists wait for others. Only before a session ran it."""
-    op._add_control_inputs(others)
+def join_groups(op, others):
+    """Has every tf.group that holds `op` run others, too. Only before a session ran it.
+
+    Such as an init_op that was made before the others existed. The op itself does not
+    run them: Variable.load runs a single initializer.
+    """
+    for group in op._control_outputs:
+        if group.type == "NoOp":
+            group._add_control_inputs(others)
 
 
 @contextlib.contextmanager

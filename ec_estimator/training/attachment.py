@@ -137,7 +137,7 @@ class Attachment:
         first = min(self.names)
         for variable in self.graph.get_collection("variables"):
             if variable.op.name == first:
-                tf_private.wait_for(
+                tf_private.join_groups(
                     variable.initializer, [own.initializer for own in state]
                 )
 

@@ -297,6 +297,22 @@ def test_steps_of_more_than_one_miss_no_trial(tmp_path):
     assert np.mean(w2 == 0) == 0.6
 
 
+def test_loading_a_kernel_leaves_masks_and_trials_as_they_are():
+    with tf.Graph().as_default() as graph:
+        build(models._raw_network, (8, 8, 3))
+        attachment = attach_to_finished_graph(graph, [sparsifier()])
+        kernels = [v for v in tf.global_variables() if v.op.name in attachment.names]
+        with tf.Session(config=models.ONE_THREAD) as session:
+            session.run(tf.global_variables_initializer())
+            attachment.attached[0].run_trial(session, 1, 0.5)
+            before = session.run(attachment.state)
+            for kernel in kernels:
+                kernel.load(session.run(kernel), session)
+            after = session.run(attachment.state)
+    for old, new in zip(before, after):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_no_clean_checkpoint_is_written_of_an_unfinished_model(tmp_path):
     snippet(str(tmp_path), steps=9)
     assert not (tmp_path / "clean").exists()
