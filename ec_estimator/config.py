@@ -43,7 +43,8 @@ def _integer(value, low):
     return value
 
 
-def _at_least(low, text):
+def _at_least(low):
+    text = "an integer greater than 0" if low == 1 else f"an integer of at least {low}"
     return Rule("integer", text, lambda value: _integer(value, low))
 
 
@@ -136,26 +137,59 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class PrunerConfig(Config):
+class ScheduledConfig(Config):
+    """A config with trials; `target` is what they lead to."""
+
+    @property
+    def schedule(self):
+        return Schedule(
+            target=self.target,
+            start_step=self.start_step,
+            step_interval=self.step_interval,
+            num_trials=self.num_trials,
+            ramp=self.ramp,
+        )
+
+
+# Fields that several configs have; defaults differ.
+
+
+def _step_interval(default):
+    return _field(default, _at_least(1), "training steps between trials")
+
+
+def _num_trials(default):
+    return _field(default, _at_least(1), "trials until the target is reached")
+
+
+def _include_scopes():
+    return _field((), _scopes(), "only layers in these scopes; empty: all layers")
+
+
+def _exclude_scopes():
+    return _field((), _scopes(), "no layer in these scopes")
+
+
+def _ramp():
+    doc = "ratio at trial t of n: cubic r(1-(1-t/n)^3), linear r t/n"
+    return _field("cubic", _one_of(*RAMPS), doc)
+
+
+def _start_step():
+    return _field(0, _at_least(0), "first step counted")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunerConfig(ScheduledConfig):
     """Structured pruning: how many channels, of what, when and where."""
 
     compression_ratio: float = _field(
         0.0, _ratio(), "fraction of the ratio_metric that is removed at the end"
     )
-    step_interval: int = _field(
-        1,
-        _at_least(1, "an integer greater than 0"),
-        "training steps between trials",
-    )
-    num_trials: int = _field(
-        1,
-        _at_least(1, "an integer greater than 0"),
-        "trials until the target is reached",
-    )
-    include_scopes: Tuple[str, ...] = _field(
-        (), _scopes(), "only layers in these scopes; empty: all layers"
-    )
-    exclude_scopes: Tuple[str, ...] = _field((), _scopes(), "no layer in these scopes")
+    step_interval: int = _step_interval(1)
+    num_trials: int = _num_trials(1)
+    include_scopes: Tuple[str, ...] = _include_scopes()
+    exclude_scopes: Tuple[str, ...] = _exclude_scopes()
     prune_sort_range: str = _field(
         "global",
         _one_of("global", "local"),
@@ -178,31 +212,19 @@ class PrunerConfig(Config):
     )
     channel_align: int = _field(
         1,
-        _at_least(1, "an integer greater than 0"),
+        _at_least(1),
         "channels kept per layer are a multiple of this where the layer is that wide",
     )
-    ramp: str = _field(
-        "cubic",
-        _one_of(*RAMPS),
-        "ratio at trial t of n: cubic r(1-(1-t/n)^3), linear r t/n",
-    )
-    start_step: int = _field(
-        0, _at_least(0, "an integer of at least 0"), "first step counted"
-    )
+    ramp: str = _ramp()
+    start_step: int = _start_step()
 
     @property
-    def schedule(self):
-        return Schedule(
-            target=self.compression_ratio,
-            start_step=self.start_step,
-            step_interval=self.step_interval,
-            num_trials=self.num_trials,
-            ramp=self.ramp,
-        )
+    def target(self):
+        return self.compression_ratio
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsifierConfig(Config):
+class SparsifierConfig(ScheduledConfig):
     """Block sparsity: how much, in which blocks, when and where."""
 
     target_sparse_ratio: float = _field(
@@ -213,40 +235,18 @@ class SparsifierConfig(Config):
         _block_shape(),
         "rows x columns of a block, on the kernel viewed as [kh*kw*in, out]",
     )
-    step_interval: int = _field(
-        1000,
-        _at_least(1, "an integer greater than 0"),
-        "training steps between trials",
-    )
-    num_trials: int = _field(
-        10,
-        _at_least(1, "an integer greater than 0"),
-        "trials until the target is reached",
-    )
-    include_scopes: Tuple[str, ...] = _field(
-        (), _scopes(), "only layers in these scopes; empty: all layers"
-    )
-    exclude_scopes: Tuple[str, ...] = _field((), _scopes(), "no layer in these scopes")
+    step_interval: int = _step_interval(1000)
+    num_trials: int = _num_trials(10)
+    include_scopes: Tuple[str, ...] = _include_scopes()
+    exclude_scopes: Tuple[str, ...] = _exclude_scopes()
     sort_range: str = _field(
         "local",
         _one_of("local", "global"),
         "local: every kernel at the target; global: all kernels' blocks compete",
     )
-    ramp: str = _field(
-        "cubic",
-        _one_of(*RAMPS),
-        "ratio at trial t of n: cubic r(1-(1-t/n)^3), linear r t/n",
-    )
-    start_step: int = _field(
-        0, _at_least(0, "an integer of at least 0"), "first step counted"
-    )
+    ramp: str = _ramp()
+    start_step: int = _start_step()
 
     @property
-    def schedule(self):
-        return Schedule(
-            target=self.target_sparse_ratio,
-            start_step=self.start_step,
-            step_interval=self.step_interval,
-            num_trials=self.num_trials,
-            ramp=self.ramp,
-        )
+    def target(self):
+        return self.target_sparse_ratio

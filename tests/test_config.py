@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from ec_estimator.config import Config, SparsifierConfig
+from ec_estimator.config import PrunerConfig, SparsifierConfig
 from ec_estimator.core.errors import CompressionError, ConfigError
 
 COUNT = "an integer greater than 0"
@@ -230,7 +230,8 @@ def test_the_schedule_is_made_of_the_fields():
 
 
 def test_every_field_has_a_rule_and_a_sentence():
-    for config in Config.__subclasses__():
+    for config in (PrunerConfig, SparsifierConfig):
+        assert dataclasses.fields(config)
         for field in dataclasses.fields(config):
             assert field.metadata["doc"]
             assert field.metadata["rule"].text
