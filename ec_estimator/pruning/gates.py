@@ -187,16 +187,19 @@ class Gates(Attached):
         alive = session.run(self._alive) > 0
         everything = np.ones_like(alive)
         groups, trials = self._groups, int(session.run(self._trials))
+        kept = self._kept(variables, alive)
         facts = {
             "trials": trials,
             "num_trials": self._config.num_trials,
             "params": [groups.params(everything), groups.params(alive)],
             "macs": [groups.macs(everything), groups.macs(alive)],
+            "layers": [layer._asdict() for layer in groups.layers],
+            "served": sorted(kept),
         }
         write_artifact(
             os.path.join(folder, FOLDER),
             fetch_values(session, variables),
-            self._kept(variables, alive),
+            kept,
             facts,
             step,
         )

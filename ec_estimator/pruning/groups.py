@@ -1,11 +1,12 @@
 """What can be pruned, in which units, and what a cut would leave. Data only."""
 import dataclasses
 import zlib
-from typing import Dict
+from typing import Tuple
 
 import numpy as np
 
 from ec_estimator.graph.channels import Channels
+from ec_estimator.graph.cost import LayerUse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +20,7 @@ class Groups:
     stages: [count] the stage of each group. Groups made by the same layers form a
       stage: the channels of one layer, or of all layers that add up to a residual
       stream. -1 for groups that can't be removed.
-    uses: {kernel variable: output positions at which it is used}, for counting
-      multiply-accumulates.
+    layers: how each layer uses its kernel, for counting multiply-accumulates.
     """
 
     channels: Channels
@@ -28,7 +28,7 @@ class Groups:
     selectable: np.ndarray
     members: np.ndarray
     stages: np.ndarray
-    uses: Dict[str, int]
+    layers: Tuple[LayerUse, ...] = ()
 
     def kept(self, variable, alive):
         """For each axis of a variable which positions stay; None: all.
@@ -58,8 +58,12 @@ class Groups:
 
     def macs(self, alive):
         """Multiply-accumulates of one example after the cut: each entry of a kernel is
-        used once for each output position."""
-        return sum(uses * self.size(name, alive) for name, uses in self.uses.items())
+        used once at each position."""
+        return sum(
+            layer.positions * self.size(part, alive)
+            for layer in self.layers
+            for part in layer.parts
+        )
 
     def remaining(self, metric):
         """A function of `alive`: the fraction of a metric that is left.
@@ -97,14 +101,16 @@ class Groups:
         return {"groups": self.count, "checksum": checksum}
 
 
-def make_groups(channels, allowed, uses):
+def make_groups(channels, allowed):
     """Finds the units of pruning.
 
     Args:
       channels: graph.channels.Channels.
       allowed: callable(variable name) -> whether the output channels of this kernel may
         go. A group goes only if all its producers allow it.
-      uses: {kernel variable: output positions at which it is used}.
+
+    Returns:
+      Groups, without layers.
     """
     count = 1 + max(
         (int(v.max()) for axes in channels.axes.values() for v in axes if _some(v)),
@@ -126,7 +132,7 @@ def make_groups(channels, allowed, uses):
                 selectable[vector] = False
     stages = np.full(count, -1)
     stages[selectable] = np.unique(signature[selectable], return_inverse=True)[1]
-    return Groups(channels, count, selectable, members, stages, uses)
+    return Groups(channels, count, selectable, members, stages)
 
 
 def _some(vector):

@@ -1,9 +1,12 @@
 """Structured pruning: the channels that matter least stop being read."""
+import dataclasses
+
 import numpy as np
 
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.graph.channels import find_channels
-from ec_estimator.graph.plan import COMPRESSED, Decisions, scope_reason
+from ec_estimator.graph.cost import layer_use
+from ec_estimator.graph.plan import COMPRESSED, TRAINS_ONLY, Decisions, scope_reason
 from ec_estimator.pruning.gates import Gates
 from ec_estimator.pruning.groups import make_groups
 
@@ -35,7 +38,7 @@ class Pruner(Compressor):
                 why = reason or self._refusal(layer)
                 for part in layer.kernel.parts:
                     kinds[part] = kinds.get(part) or why
-        groups = make_groups(channels, lambda name: kinds.get(name) == "", _uses(model))
+        groups = make_groups(channels, lambda name: kinds.get(name) == "")
         decisions = [
             reason or self._refusal(layer) or self._layer(layer, groups)
             for layer, reason in zip(model.layers, model.reasons)
@@ -45,6 +48,12 @@ class Pruner(Compressor):
             for layer in model.layers
             if layer.kernel and _reads_any(layer.kernel, groups)
         }
+        layers = tuple(
+            layer_use(model.graph, layer, channels, decision)
+            for layer, decision in zip(model.layers, decisions)
+            if layer.kernel and decision != TRAINS_ONLY
+        )
+        groups = dataclasses.replace(groups, layers=layers)
         return Decisions(decisions, tuple(sorted(readers)), groups)
 
     def _refusal(self, layer):
@@ -77,20 +86,6 @@ class Pruner(Compressor):
 
     def attach(self, kernels, variables, details):
         return Gates(self.config, kernels, details, variables)
-
-
-def _uses(model):
-    """{kernel variable: output positions of one example at which layers use it}."""
-    uses = {}
-    for layer in model.layers:
-        if layer.kernel and not layer.reason:
-            op = model.graph.get_operation_by_name(layer.op)
-            # All but batch and channels; a size that is not known counts once.
-            sizes = [n or 1 for n in op.outputs[0].shape.as_list()[1:-1]]
-            for part in layer.kernel.parts:
-                positions = int(np.prod(sizes, dtype=np.int64))
-                uses[part] = uses.get(part, 0) + positions
-    return uses
 
 
 def _reads_any(kernel, groups):
