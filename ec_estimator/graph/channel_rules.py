@@ -50,7 +50,7 @@ def passes_each(flow, op):
     *("Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum", "Pow"),
     *("SquaredDifference", "FloorDiv", "AddN", "DivNoNan", "Xdivy", "Xlogy"),
     *("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual"),
-    *("LogicalAnd", "LogicalOr", "SelectV2"),
+    *("LogicalAnd", "LogicalOr", "SelectV2", "Assign", "AssignAdd", "AssignSub"),
 )
 def elementwise(flow, op):
     """Inputs are broadcast to one shape and united position by position."""
@@ -415,3 +415,22 @@ def made_to_size(flow, op):
 @rule("Shape", "Size", "Rank")
 def no_labels(flow, op):
     """Puts out nothing that has channels; sizes are followed by `flow.values`."""
+
+
+# Ops whose inputs have the axes of the output, counted from the back.
+ALIGNED = frozenset(
+    op_type
+    for op_type, function in RULES.items()
+    if function in (elementwise, select, merge, concat)
+)
+# {op type: inputs that are vectors with an entry for each channel}.
+CHANNEL_PARAMETERS = {
+    "BiasAdd": (1,),
+    **{
+        op_type: (1, 2, 3, 4)
+        for op_type, function in RULES.items()
+        if function is batch_norm
+    },
+}
+# {op type: input that holds sizes of what it puts out, maybe as literals}.
+SIZE_OPERAND = {**SHAPE_OPERAND, "Slice": 2, "SplitV": 1}

@@ -83,47 +83,13 @@ def find_channels(graph, outputs, losses=()):
     if losses:
         layers = [tensor for op in ops if op.type in LAYER_OPS for tensor in op.inputs]
         flow.regularizers = ops - fed_ops(graph) - ancestors([*outputs, *layers])
-    for op in _in_order(ops):
+    for op in in_order(ops):
         flow.visit(op)
     for tensor in outputs:
         for vector in flow.axes(tensor):
             if vector is not None:
                 flow.labels.freeze(vector, "the model predicts it")
     return _channels(flow)
-
-
-def planned_shapes(graph, outputs, kept):
-    """What the shapes of a model's tensors are once channels have been cut out.
-
-    Args:
-      graph: the graph of the whole model.
-      outputs: the tensors that the model predicts.
-      kept: {variable name: for each axis the kept positions, or None for all}.
-
-    Returns:
-      {tensor name: list with the size of each axis or None for an unknown one} of all
-      tensors that the outputs are computed from and that have channels.
-    """
-    flow = Flow(graph)
-    ops = _in_order(ancestors(outputs))
-    for op in ops:
-        flow.visit(op)
-    roots = flow.labels.roots()
-    alive = np.ones(len(roots), bool)
-    for name, axes in flow.born.items():
-        for vector, positions in zip(axes, kept.get(name, ())):
-            if vector is not None and positions is not None:
-                alive[roots[np.delete(vector, positions)]] = False
-    alive = alive[roots]
-    return {
-        tensor.name: [
-            size if vector is None else int(alive[vector].sum())
-            for size, vector in zip(tensor.shape.as_list(), flow.axes(tensor))
-        ]
-        for op in ops
-        for tensor in op.outputs
-        if tensor.dtype.is_floating and tensor.shape.rank
-    }
 
 
 def _channels(flow):
@@ -148,7 +114,7 @@ def _channels(flow):
     )
 
 
-def _in_order(ops):
+def in_order(ops):
     """Producers before consumers, whatever order they were created in.
 
     In a conditional of TensorFlow 1 the Switch is made after the op that it feeds. The

@@ -54,7 +54,7 @@ def survey(model_fn, features, labels):
                 failures[0][1],
                 mode,
             )
-        return Survey(mode, graph, _outputs(spec))
+        return Survey(mode, graph, outputs_of(spec))
     described = "; ".join(f"mode {mode!r}: {what}" for mode, what, _ in failures)
     raise PlanError(
         "the model_fn builds neither a PREDICT nor an EVAL graph to plan from "
@@ -73,7 +73,7 @@ def placeholders(structure):
     return tf.nest.map_structure(placeholder, structure, expand_composites=True)
 
 
-def _outputs(spec):
+def outputs_of(spec):
     """The tensors that predictions and export outputs, or else the loss, consist of."""
     found = [spec.predictions]
     for output in (spec.export_outputs or {}).values():

@@ -7,64 +7,80 @@ is compared with the whole model.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
-from ec_estimator.graph.channels import planned_shapes
-from ec_estimator.graph.walk import ancestors
+from ec_estimator.pruning.whole import INPUTS
+from ec_estimator.rewrite import veil
 
 
-def check_same_network(whole, outputs, small, kept, failure=None):
+def check_same_network(whole, cut, small, failure=None):
     """Compares a small build with the whole model.
 
     Args:
-      whole: tf.Graph of the whole model; outputs: the tensors it predicts.
+      whole: pruning.whole.Whole.
+      cut: graph.cut.Cut of its graph.
       small: tf.Graph of the small build.
-      kept: {variable name: for each axis the kept positions, or None for all}.
       failure: the exception that ended the small build; what it built is compared.
 
     Raises:
       PlanError: names the first op that is missing, of another type, with other inputs,
         another constant, or of a size that the cut does not explain.
     """
-    sizes = planned_shapes(whole, outputs, kept)
-    for op in sorted(ancestors(outputs), key=lambda op: op._id):
+    for op in whole.forward_ops():
+        if op.name.startswith(INPUTS):
+            continue
         try:
             twin = small.get_operation_by_name(op.name)
         except KeyError:
-            if failure is not None:
-                break
-            raise PlanError(
-                f"the small network has no {op.type} {op.name!r}: the model's code "
-                "decides by channel counts what it builds; decide by names or "
-                "hyper-parameters instead"
-            ) from None
+            raise PlanError(_missing(op, failure)) from failure
         _check_op(op, twin)
-        for tensor, its in zip(op.outputs, twin.outputs):
-            _check_size(op, its, sizes.get(tensor.name))
+        if not cut.splits_otherwise(op):
+            for tensor, its in zip(op.outputs, twin.outputs):
+                _check_size(op, its, cut.sizes(tensor))
     if failure is not None:
-        reason = str(failure).strip().split("\n")[-1]
-        raise PlanError(
-            f"the model's code fails with the pruned sizes ({reason}): it holds a "
-            "channel count as a literal; compute it from a tensor's shape"
-        ) from failure
+        raise failure
+
+
+def _missing(op, failure):
+    if failure is None:
+        return (
+            f"the small network has no {op.type} {op.name!r}: the model's code decides "
+            "by channel counts what it builds; decide by names or hyper-parameters "
+            "instead"
+        )
+    reason = str(failure).strip().split("\n")[-1]
+    return (
+        f"{op.type} {op.name!r} can't be built with the pruned sizes ({reason}); "
+        "compute what it reads from a tensor's shape instead of a channel count"
+    )
 
 
 def _check_op(op, twin):
-    inputs = [tensor.name for tensor in op.inputs]
-    if twin.type != op.type or [tensor.name for tensor in twin.inputs] != inputs:
+    if twin.type != op.type or not all(map(_same_input, op.inputs, twin.inputs)):
         raise PlanError(
-            f"{op.type} {op.name!r} reads {inputs} in the whole network, in the small "
-            f"one it is {twin.type} and reads {[t.name for t in twin.inputs]}: the "
-            "model's code decides by channel counts what it builds; decide by names or "
+            f"{op.type} {op.name!r} reads {_names(op)} in the whole network, in the "
+            f"small one it is {twin.type} and reads {_names(twin)}: the model's code "
+            "decides by channel counts what it builds; decide by names or "
             "hyper-parameters instead"
         )
     if op.type == "Const" and op.outputs[0].dtype.is_floating:
         before, now = (tf.make_ndarray(o.get_attr("value")) for o in (op, twin))
-        # Size is checked by the caller; a scalar computed from one is caught here.
         if before.shape == now.shape and before.tobytes() != now.tobytes():
             raise PlanError(
                 f"constant {op.name!r} changes from {before.reshape(-1)[0]} to "
                 f"{now.reshape(-1)[0]} in the small network: the model's code computes "
                 "it from a channel count; write it as a number"
             )
+
+
+def _same_input(whole, small):
+    return (
+        whole.name == small.name
+        or whole.op.name.startswith(INPUTS)
+        or small.op.name.startswith(veil.SCOPE)
+    )
+
+
+def _names(op):
+    return [tensor.name for tensor in op.inputs]
 
 
 def _check_size(op, tensor, planned):

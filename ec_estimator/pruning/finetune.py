@@ -37,6 +37,12 @@ class GapFinetune:
             return getter(name, shape=shape, initializer=initializer, **kwargs)
         if shape is not None:
             self._check(name, shape, cut)
+        partitioner = kwargs.get("partitioner")
+        if partitioner is not None:
+            # As many parts as the whole variable has: their number is in the graph.
+            kwargs["partitioner"] = lambda shape, dtype: partitioner(
+                shape=tf.TensorShape(cut.shape), dtype=dtype
+            )
         return getter(
             name,
             shape=cut.small_shape,

@@ -1,8 +1,10 @@
 """Every private name of TensorFlow and Estimator that this package touches, and why."""
 import contextlib
 import copy
+import functools
 import threading
 
+import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import control_flow_util, gradients_util
 
 # tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
@@ -20,18 +22,28 @@ def intercept_gradients(graph, intercept):
     Args:
       graph: the tf.Graph; other graphs, and other threads' graphs, are not affected.
       intercept: callable(take, ys, xs) -> gradients, where take(xs) -> gradients is
-        TensorFlow's own way.
+        TensorFlow's own way, or that of the interceptor around this one.
     """
     with _lock:
-        _interceptors[graph] = intercept
+        outer = _interceptors.get(graph)
+        _interceptors[graph] = functools.partial(_intercept_in, outer, intercept)
         setattr(gradients_util, _GRADIENTS, _dispatch)
     try:
         yield
     finally:
         with _lock:
-            del _interceptors[graph]
+            if outer:
+                _interceptors[graph] = outer
+            else:
+                del _interceptors[graph]
             if not _interceptors:
                 setattr(gradients_util, _GRADIENTS, _original)
+
+
+def _intercept_in(outer, intercept, take, ys, xs):
+    if outer is None:
+        return intercept(take, ys, xs)
+    return intercept(lambda inner_xs: outer(take, ys, inner_xs), ys, xs)
 
 
 def _dispatch(ys, xs, *args, **kwargs):
@@ -43,6 +55,93 @@ def _dispatch(ys, xs, *args, **kwargs):
         return _original(ys, xs, *args, **kwargs)
 
     return intercept(take, ys, list(as_list)) if intercept else take(xs)
+
+
+@contextlib.contextmanager
+def intercept_creation(graph, create):
+    """While open, ops of `graph` that Python code makes are made by `create`.
+
+    Args:
+      create: callable(make, op type, inputs, name) -> op, where make(inputs) -> op is
+        TensorFlow's own way and `name` the name that the op will have.
+    """
+    outer = graph._create_op_internal
+
+    def create_op(
+        op_type, inputs, dtypes=None, input_types=None, name=None, *args, **kwargs
+    ):
+        if name and name.endswith("/"):
+            full = name[:-1]
+        else:
+            full = graph.unique_name(name or op_type, mark_as_used=False)
+
+        def make(inputs):
+            return outer(op_type, inputs, dtypes, input_types, name, *args, **kwargs)
+
+        return create(make, op_type, list(inputs), full)
+
+    # An attribute of the instance hides the class's method, for this graph alone.
+    hidden = vars(graph).get("_create_op_internal")
+    graph._create_op_internal = create_op
+    try:
+        yield
+    finally:
+        if hidden:
+            graph._create_op_internal = hidden
+        else:
+            del graph._create_op_internal
+
+
+def true_shape(tensor):
+    """A tensor's static shape as TensorFlow's C++ side knows it."""
+    return tensor._c_api_shape()
+
+
+def show_shape(tensor, shape, set_shape):
+    """Has Python see another static shape than TensorFlow's C++ side.
+
+    Args:
+      set_shape: what a call of the tensor's `set_shape` runs instead.
+    """
+    tensor._shape_val = shape
+    tensor.set_shape = set_shape
+
+
+def show_true_shape(tensor):
+    """Takes `show_shape` back."""
+    tensor._shape_val = None
+    del tensor.set_shape
+
+
+def set_true_shape(tensor, shape):
+    """Tensor.set_shape for C++ alone: what Python sees stays."""
+    shown = tensor._shape_val
+    tf.Tensor.set_shape(tensor, shape)
+    tensor._shape_val = shown
+
+
+def show_variable_shape(variable, shape):
+    """Has a resource variable, which remembers its shape, show another one.
+
+    A reference variable asks its tensor.
+    """
+    if "_shape" in vars(variable):
+        variable._shape = tf.TensorShape(shape)
+
+
+def initializer_of(variable):
+    """What gives a variable its first value: (op, tensor)."""
+    return variable._initializer_op, variable._initial_value
+
+
+def set_initializer(variable, initializer):
+    """Puts back what `initializer_of` gave."""
+    variable._initializer_op, variable._initial_value = initializer
+
+
+def copy_names_in_use(source, target):
+    """Has a scratch graph number the names of its ops as another graph would."""
+    target._names_in_use = dict(source._names_in_use)
 
 
 def replace_input(op, index, tensor):

@@ -1,9 +1,13 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.graph.survey import placeholders, survey
+from ec_estimator.graph.cut import Cut
+from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.pruning.check import check_same_network
 from ec_estimator.pruning.finetune import GapFinetune
+from ec_estimator.pruning.whole import build_whole, ends_forward_pass
+from ec_estimator.rewrite import tf_private
+from ec_estimator.rewrite.veil import Veil
 from ec_estimator.training.model_fn import ModelFn
 
 
@@ -13,6 +17,11 @@ def finetune(model_fn, folder):
     Variables have their pruned shapes and start from the pruned values; the optimizer
     starts afresh. What comes out trains, evaluates and exports with any Estimator in a
     model_dir of its own, in this process or another: the folder is all that is needed.
+
+    The model_fn is called twice for each graph: for the whole network's forward pass in
+    a scratch graph, and for the small one. While it builds the second one, tensors
+    show it the static shapes of the first, so code that counts on them builds the same
+    network; what is built is compared op by op.
 
     Args:
       model_fn: as it was given to `compress`.
@@ -26,44 +35,55 @@ def finetune(model_fn, folder):
       PlanError: when a graph is built: the code builds something else than the pruned
         network; the message names the op.
     """
-    return _Finetuned(model_fn, folder).model_fn()
+    user, helper = ModelFn(model_fn), GapFinetune(folder)
+
+    def build(features, labels, mode, params, config):
+        def call(features, labels, mode):
+            return user(features, labels, mode, params, config)
+
+        return _build_small(call, helper, features, labels, mode)
+
+    return user.stand_in(build)
 
 
-class _Finetuned:
-    def __init__(self, model_fn, folder):
-        self._user = ModelFn(model_fn)
-        self._helper = GapFinetune(folder)
-        self._checked = False
+def _build_small(call, helper, features, labels, mode):
+    graph = tf.get_default_graph()
+    whole = build_whole(call, features, labels, mode, graph)
+    variables = helper.artifact.variables
+    cut = Cut(whole.graph, {name: cut.kept for name, cut in variables.items()})
+    veil = Veil(graph, cut, whole.shapes)
+    initializers = []
 
-    def model_fn(self):
-        return self._user.stand_in(self._build)
+    def get_variable(getter, name, shape=None, **kwargs):
+        if veil.covers(name):
+            # Shared. It shows another shape than it has, so ask for none.
+            return getter(name, **kwargs)
+        return helper.get_variable(getter, name, shape=shape, **kwargs)
 
-    def _build(self, features, labels, mode, params, config):
-        if not self._checked:
-            self._check(features, labels, params, config)
-            self._checked = True
-        return self._small(features, labels, mode, params, config)
+    def create_variable(next_creator, **kwargs):
+        variable = helper.create_variable(next_creator, **kwargs)
+        veil.cover_variable(variable)
+        initializers.append((variable, tf_private.initializer_of(variable)))
+        return variable
 
-    def _small(self, features, labels, mode, params, config):
-        scope = tf.get_variable_scope()
-        with tf.variable_scope(scope, custom_getter=self._helper.get_variable):
-            with tf.variable_creator_scope(self._helper.create_variable):
-                return self._user(features, labels, mode, params, config)
+    def take_gradients(take, ys, xs):
+        if ends_forward_pass(xs):
+            veil.lift()
+        with veil.lifted():
+            return take(xs)
 
-    def _check(self, features, labels, params, config):
-        """Builds both networks in scratch graphs and compares them."""
-        whole = survey(
-            lambda x, y, mode: self._user(x, y, mode, params, config), features, labels
-        )
-        kept = {n: cut.kept for n, cut in self._helper.artifact.variables.items()}
-        is_served = whole.mode == tf.estimator.ModeKeys.PREDICT
-        small, failure = tf.Graph(), None
-        with small.as_default():
-            tf.train.create_global_step(small)
-            x, y = placeholders(features), None if is_served else placeholders(labels)
-            try:
-                self._small(x, y, whole.mode, params, config)
-            # What is wrong shows best in what was built before it failed.
-            except (ValueError, TypeError) as error:
-                failure = error
-        check_same_network(whole.graph, whole.outputs, small, kept, failure)
+    try:
+        with veil.worn(), tf_private.intercept_gradients(graph, take_gradients):
+            scope = tf.get_variable_scope()
+            with tf.variable_scope(scope, custom_getter=get_variable):
+                with tf.variable_creator_scope(create_variable):
+                    spec = call(features, labels, mode)
+    except (ValueError, TypeError) as error:
+        # What is wrong shows best in what was built before it failed.
+        check_same_network(whole, cut, graph, error)
+    check_same_network(whole, cut, graph)
+    for variable, initializer in initializers:
+        # tf.train.init_from_checkpoint in user code would load the whole model's values.
+        if checkpoint_name(variable) in variables:
+            tf_private.set_initializer(variable, initializer)
+    return spec

@@ -291,40 +291,92 @@ def test_coverage_says_what_froze_a_layer(tmp_path):
     )
 
 
-def test_code_that_decides_by_channel_counts_is_an_error_that_names_the_op(tmp_path):
-    def network(x, training):
-        h = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
-        y = tf.layers.conv2d(h, 8, 3, padding="same", activation=tf.nn.relu)
-        # Always true for the whole network.
-        if int(h.shape[-1]) == 8:
-            y = tf.nn.relu(y, name="extra")
-        return tf.layers.dense(tf.reduce_mean(y, [1, 2]), models.CLASSES)
-
-    _, model_fn, input_fn = run(tmp_path, network, pruner())
-    with pytest.raises(ec.PlanError, match="decides by channel counts"):
-        small_predictions(model_fn, str(tmp_path), input_fn)
+def branches_on_counts(x, training):
+    h = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
+    y = tf.layers.conv2d(h, 8, 3, padding="same", activation=tf.nn.relu)
+    # Always true for the whole network.
+    if int(h.shape[-1]) == 8:
+        y = tf.nn.relu(y, name="extra")
+    y += h if y.shape[-1] == h.shape[-1] else 0.0
+    return tf.layers.dense(tf.reduce_mean(y, [1, 2]), models.CLASSES)
 
 
-def test_count_used_as_a_number_is_an_error_that_names_the_constant(tmp_path):
-    def network(x, training):
-        h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-        h = h / np.sqrt(float(int(h.shape[-1])))
-        return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES)
-
-    _, model_fn, input_fn = run(tmp_path, network, pruner())
-    with pytest.raises(ec.PlanError, match="computes it from a channel count"):
-        small_predictions(model_fn, str(tmp_path), input_fn)
+def computes_with_counts(x, training):
+    h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+    h = h / np.sqrt(float(int(h.shape[-1])))
+    return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES)
 
 
-def test_literal_in_a_reshape_is_an_error_that_names_it(tmp_path):
-    def network(x, training):
-        h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, 6 * 6 * 8], name="literal")
-        return tf.layers.dense(h, models.CLASSES)
+def literal_reshape(x, training):
+    h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+    h = tf.reshape(h, [-1, 6 * 6 * 8], name="literal")
+    return tf.layers.dense(h, models.CLASSES)
 
-    _, model_fn, input_fn = run(tmp_path, network, pruner())
-    with pytest.raises(ec.PlanError, match="'literal'.*literal \\[-1, 288\\]"):
-        small_predictions(model_fn, str(tmp_path), input_fn)
+
+def literal_squeeze_and_excite(x, training):
+    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+    s = tf.layers.dense(tf.reduce_mean(x, [1, 2]), 8, tf.nn.sigmoid)
+    return tf.layers.dense(
+        tf.reduce_mean(x * tf.reshape(s, [-1, 1, 1, 8]), [1, 2]), models.CLASSES
+    )
+
+
+def literal_constants(x, training):
+    x = tf.layers.conv2d(x, 8, 3, padding="same")
+    x = tf.layers.batch_normalization(x, scale=False, training=training)
+    x = tf.nn.relu(x * tf.ones([8]) + tf.fill([8, 8, 8], 0.5))
+    x = tf.nn.bias_add(x, tf.constant(0.25, shape=[8]))
+    x = tf.slice(x, [0, 1, 1, 0], [-1, 6, 6, 8])
+    a, b = tf.split(x, [4, 4], -1)
+    x = tf.where(tf.fill([models.BATCH, 6, 6, 4], True), a, b)
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+def transposed(x, training):
+    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+    x = tf.layers.conv2d_transpose(x, 10, 3, activation=tf.nn.relu)
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+def shared(x, training):
+    def conv(x):
+        return tf.layers.conv2d(x, 8, 3, padding="same", name="c", reuse=tf.AUTO_REUSE)
+
+    x = tf.nn.relu(conv(tf.layers.conv2d(x, 8, 1)))
+    x = tf.nn.relu(conv(x))
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+
+COUNTING = {
+    network.__name__: network
+    for network in (
+        branches_on_counts,
+        computes_with_counts,
+        literal_reshape,
+        literal_squeeze_and_excite,
+        literal_constants,
+        transposed,
+        shared,
+    )
+}
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_code_that_counts_on_the_whole_sizes_builds_the_small_network(name, tmp_path):
+    estimator, model_fn, input_fn = run(
+        tmp_path / "pruned", COUNTING[name], pruner(compression_ratio=0.6)
+    )
+    expected = whole_predictions(estimator, input_fn)
+    actual, shapes = small_predictions(model_fn, str(tmp_path / "pruned"), input_fn)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+    before = checkpoint(str(tmp_path / "pruned"))
+    assert [n for n, shape in shapes.items() if np.prod(shape) < before[n].size]
+    small = tf.estimator.Estimator(
+        ec.finetune(model_fn, str(tmp_path / "pruned")),
+        config=models.run_config(str(tmp_path / "small")),
+    )
+    small.train(input_fn, max_steps=2)
+    assert np.isfinite(small.evaluate(input_fn, steps=1)["loss"])
 
 
 def test_seed_snippets_prune_in_a_session_and_build_the_small_network(tmp_path):
