@@ -42,7 +42,8 @@ def classifier(network, shape, optimizer=None):
         logits = network(features["x"], training)
         if mode == tf.estimator.ModeKeys.PREDICT:
             return tf.estimator.EstimatorSpec(
-                mode, predictions={"probabilities": tf.nn.softmax(logits)}
+                mode,
+                predictions={"logits": logits, "probabilities": tf.nn.softmax(logits)},
             )
         loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
         loss += tf.losses.get_regularization_loss()

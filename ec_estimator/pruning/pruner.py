@@ -34,7 +34,8 @@ class Pruner(Compressor):
         channels = find_channels(model.graph, model.outputs or (), model.losses)
         kinds = {}
         for layer, reason in zip(model.layers, model.reasons):
-            if layer.kernel:
+            # Keras builds a model twice, and only one copy is served.
+            if layer.kernel and reason != TRAINS_ONLY:
                 why = reason or self._refusal(layer)
                 for part in layer.kernel.parts:
                     kinds[part] = kinds.get(part) or why
