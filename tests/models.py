@@ -45,13 +45,14 @@ def classifier(network, shape, optimizer=None):
                 mode,
                 predictions={"logits": logits, "probabilities": tf.nn.softmax(logits)},
             )
-        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
-        loss += tf.losses.get_regularization_loss()
+        entropy = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        loss = entropy + tf.losses.get_regularization_loss()
         if not training:
-            accuracy = tf.metrics.accuracy(labels, tf.argmax(logits, 1))
-            return tf.estimator.EstimatorSpec(
-                mode, loss=loss, eval_metric_ops={"accuracy": accuracy}
-            )
+            metrics = {
+                "accuracy": tf.metrics.accuracy(labels, tf.argmax(logits, 1)),
+                "cross_entropy": tf.metrics.mean(entropy),
+            }
+            return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=metrics)
         make = optimizer or (lambda: tf.train.MomentumOptimizer(0.01, 0.9))
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = make().minimize(loss, tf.train.get_global_step())

@@ -7,6 +7,7 @@ is compared with the whole model.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.pruning.whole import INPUTS
 from ec_estimator.rewrite import veil
 
@@ -37,6 +38,27 @@ def check_same_network(whole, cut, small, failure=None):
                 _check_size(op, its, cut.sizes(tensor))
     if failure is not None:
         raise failure
+
+
+def check_same_variables(whole, cut_variables):
+    """Is this the model that was pruned?
+
+    Args:
+      whole: pruning.whole.Whole.
+      cut_variables: {checkpoint name: pruning.artifact.CutVariable}.
+
+    Raises:
+      PlanError: a variable has another shape than it had when it was pruned.
+    """
+    for variable in whole.graph.get_collection("variables"):
+        info = slice_info(variable)
+        shape = tuple(info.full_shape if info else variable.shape.as_list())
+        name = checkpoint_name(variable)
+        if name in cut_variables and cut_variables[name].shape != shape:
+            raise PlanError(
+                f"variable {name!r} had shape {cut_variables[name].shape} when it was "
+                f"pruned, and has {shape}; build the model it was pruned from"
+            )
 
 
 def _missing(op, failure):

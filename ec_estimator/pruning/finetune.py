@@ -2,6 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+from ec_estimator.core.state import open_checkpoint
 from ec_estimator.pruning.artifact import read_artifact
 
 
@@ -24,6 +25,8 @@ class GapFinetune:
 
     def __init__(self, folder):
         self.artifact = read_artifact(folder)
+        reader = open_checkpoint(self.artifact.checkpoint)
+        self._dtypes = reader.get_variable_to_dtype_map()
 
     # TensorFlow looks for a first parameter of this name.
     def get_variable(self, getter, name, shape=None, initializer=None, **kwargs):
@@ -93,7 +96,8 @@ class GapFinetune:
                 prefix=path,
                 tensor_names=[name],
                 shape_and_slices=[spec],
-                dtypes=[dtype],
+                # None where the dtype would follow from an initial value.
+                dtypes=[dtype or self._dtypes[name]],
             )
             return tf.ensure_shape(value, shape)
 

@@ -155,6 +155,8 @@ def join_groups(op, others):
     Such as an init_op that was made before the others existed. The op itself does not
     run them: Variable.load runs a single initializer.
     """
+    # tf.train.init_from_checkpoint makes an initializer a Tensor.
+    op = op.op if isinstance(op, tf.Tensor) else op
     for group in op._control_outputs:
         if group.type == "NoOp":
             group._add_control_inputs(others)

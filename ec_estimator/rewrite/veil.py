@@ -46,7 +46,7 @@ class Veil:
                 self.lift()
 
     def lift(self):
-        """Shows the true shapes from here on: gradients, slots and sessions need them."""
+        """Shows the true shapes from here on, as gradients and slots need them."""
         if not self._is_worn:
             return
         self._is_worn = False

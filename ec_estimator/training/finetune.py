@@ -3,7 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.graph.cut import Cut
 from ec_estimator.graph.variables import checkpoint_name
-from ec_estimator.pruning.check import check_same_network
+from ec_estimator.pruning.check import check_same_network, check_same_variables
 from ec_estimator.pruning.finetune import GapFinetune
 from ec_estimator.pruning.whole import build_whole, ends_forward_pass
 from ec_estimator.rewrite import tf_private
@@ -50,6 +50,7 @@ def _build_small(call, helper, features, labels, mode):
     graph = tf.get_default_graph()
     whole = build_whole(call, features, labels, mode, graph)
     variables = helper.artifact.variables
+    check_same_variables(whole, variables)
     cut = Cut(whole.graph, {name: cut.kept for name, cut in variables.items()})
     veil = Veil(graph, cut, whole.shapes)
     initializers = []
@@ -83,7 +84,7 @@ def _build_small(call, helper, features, labels, mode):
         check_same_network(whole, cut, graph, error)
     check_same_network(whole, cut, graph)
     for variable, initializer in initializers:
-        # tf.train.init_from_checkpoint in user code would load the whole model's values.
+        # tf.train.init_from_checkpoint in user code wants the whole model's values.
         if checkpoint_name(variable) in variables:
             tf_private.set_initializer(variable, initializer)
     return spec

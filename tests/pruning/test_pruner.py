@@ -10,6 +10,7 @@ import ec_estimator as ec
 from ec_estimator.pruning.artifact import read_artifact
 from ec_estimator.training.attachment import attach_to_finished_graph
 from tests import models
+from tests.pruning.networks import residual, vgg
 from tests.training.test_zoo import checkpoint
 
 PREDICT = tf.estimator.ModeKeys.PREDICT
@@ -26,70 +27,6 @@ def pruner(**kwargs):
             }
         )
     )
-
-
-def vgg(x, training):
-    x = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
-    x = tf.layers.max_pooling2d(x, 2, 2)
-    x = tf.layers.conv2d(x, 12, 3, padding="same", activation=tf.nn.relu)
-    return tf.layers.dense(tf.layers.flatten(x), models.CLASSES)
-
-
-def residual(x, training):
-    def conv(x, filters, size=3):
-        x = tf.layers.conv2d(x, filters, size, padding="same", use_bias=False)
-        return tf.layers.batch_normalization(x, training=training, momentum=0.5)
-
-    x = tf.nn.relu(conv(x, 8))
-    x = tf.nn.relu(x + conv(tf.nn.relu(conv(x, 10)), 8))
-    x = tf.nn.relu(conv(x, 12, 1) + conv(tf.nn.relu(conv(x, 10)), 12))
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-def dense_net(x, training):
-    for _ in range(3):
-        new = tf.layers.conv2d(x, 6, 3, padding="same", activation=tf.nn.relu)
-        x = tf.concat([x, new], -1)
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-def mobile_net(x, training):
-    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu6)
-    x = tf.layers.separable_conv2d(x, 12, 3, activation=tf.nn.relu6)
-    w = tf.get_variable("depthwise", [3, 3, 12, 2])
-    x = tf.nn.relu6(tf.nn.depthwise_conv2d(x, w, [1, 1, 1, 1], "SAME"))
-    x = tf.layers.conv2d(x, 10, 1, activation=tf.nn.relu6)
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-def squeeze_and_excite(x, training):
-    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-    s = tf.reduce_mean(x, [1, 2])
-    s = tf.layers.dense(tf.layers.dense(s, 4, tf.nn.relu), 8, tf.nn.sigmoid)
-    x = x * s[:, None, None, :]
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-def u_net(x, training):
-    skip = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
-    x = tf.layers.max_pooling2d(skip, 2, 2)
-    x = tf.layers.conv2d(x, 12, 3, padding="same", activation=tf.nn.relu)
-    x = tf.image.resize_nearest_neighbor(x, [8, 8])
-    x = tf.layers.conv2d(tf.concat([skip, x], -1), 9, 3, activation=tf.nn.relu)
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-NETWORKS = {
-    "vgg": vgg,
-    "residual": residual,
-    "dense_net": dense_net,
-    "mobile_net": mobile_net,
-    "squeeze_and_excite": squeeze_and_excite,
-    "u_net": u_net,
-    "keras_layers": models._keras_layers_network,
-    "raw": models._raw_network,
-    "placeholder": models._placeholder_network,
-}
 
 
 def run(tmp_path, network, compressor, steps=5, shape=(8, 8, 3), optimizer=None):
@@ -117,24 +54,6 @@ def small_predictions(model_fn, folder, input_fn):
 def whole_predictions(estimator, input_fn):
     rows = estimator.predict(lambda: input_fn().take(1))
     return np.stack([row["probabilities"] for row in rows])
-
-
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_small_network_predicts_what_the_masked_one_predicts(name, ratio, tmp_path):
-    estimator, model_fn, input_fn = run(
-        tmp_path, NETWORKS[name], pruner(compression_ratio=ratio)
-    )
-    expected = whole_predictions(estimator, input_fn)
-    actual, shapes = small_predictions(model_fn, str(tmp_path), input_fn)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
-    before = checkpoint(str(tmp_path))
-    smaller = [n for n, shape in shapes.items() if np.prod(shape) < before[n].size]
-    artifact = read_artifact(str(tmp_path))
-    params = artifact.manifest["params"]
-    assert bool(smaller) == (params[1] < params[0])
-    assert smaller or ratio == 0.1
-    assert artifact.manifest["macs"][1] <= artifact.manifest["macs"][0]
 
 
 def test_small_network_trains_and_exports_with_a_stock_estimator(tmp_path):
@@ -289,94 +208,6 @@ def test_coverage_says_what_froze_a_layer(tmp_path):
         "the model predicts it" in rows["head/kernel"]
         or "frozen" in rows["head/kernel"]
     )
-
-
-def branches_on_counts(x, training):
-    h = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
-    y = tf.layers.conv2d(h, 8, 3, padding="same", activation=tf.nn.relu)
-    # Always true for the whole network.
-    if int(h.shape[-1]) == 8:
-        y = tf.nn.relu(y, name="extra")
-    y += h if y.shape[-1] == h.shape[-1] else 0.0
-    return tf.layers.dense(tf.reduce_mean(y, [1, 2]), models.CLASSES)
-
-
-def computes_with_counts(x, training):
-    h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-    h = h / np.sqrt(float(int(h.shape[-1])))
-    return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES)
-
-
-def literal_reshape(x, training):
-    h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-    h = tf.reshape(h, [-1, 6 * 6 * 8], name="literal")
-    return tf.layers.dense(h, models.CLASSES)
-
-
-def literal_squeeze_and_excite(x, training):
-    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-    s = tf.layers.dense(tf.reduce_mean(x, [1, 2]), 8, tf.nn.sigmoid)
-    return tf.layers.dense(
-        tf.reduce_mean(x * tf.reshape(s, [-1, 1, 1, 8]), [1, 2]), models.CLASSES
-    )
-
-
-def literal_constants(x, training):
-    x = tf.layers.conv2d(x, 8, 3, padding="same")
-    x = tf.layers.batch_normalization(x, scale=False, training=training)
-    x = tf.nn.relu(x * tf.ones([8]) + tf.fill([8, 8, 8], 0.5))
-    x = tf.nn.bias_add(x, tf.constant(0.25, shape=[8]))
-    x = tf.slice(x, [0, 1, 1, 0], [-1, 6, 6, 8])
-    a, b = tf.split(x, [4, 4], -1)
-    x = tf.where(tf.fill([models.BATCH, 6, 6, 4], True), a, b)
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-def transposed(x, training):
-    x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
-    x = tf.layers.conv2d_transpose(x, 10, 3, activation=tf.nn.relu)
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-def shared(x, training):
-    def conv(x):
-        return tf.layers.conv2d(x, 8, 3, padding="same", name="c", reuse=tf.AUTO_REUSE)
-
-    x = tf.nn.relu(conv(tf.layers.conv2d(x, 8, 1)))
-    x = tf.nn.relu(conv(x))
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
-
-
-COUNTING = {
-    network.__name__: network
-    for network in (
-        branches_on_counts,
-        computes_with_counts,
-        literal_reshape,
-        literal_squeeze_and_excite,
-        literal_constants,
-        transposed,
-        shared,
-    )
-}
-
-
-@pytest.mark.parametrize("name", COUNTING)
-def test_code_that_counts_on_the_whole_sizes_builds_the_small_network(name, tmp_path):
-    estimator, model_fn, input_fn = run(
-        tmp_path / "pruned", COUNTING[name], pruner(compression_ratio=0.6)
-    )
-    expected = whole_predictions(estimator, input_fn)
-    actual, shapes = small_predictions(model_fn, str(tmp_path / "pruned"), input_fn)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
-    before = checkpoint(str(tmp_path / "pruned"))
-    assert [n for n, shape in shapes.items() if np.prod(shape) < before[n].size]
-    small = tf.estimator.Estimator(
-        ec.finetune(model_fn, str(tmp_path / "pruned")),
-        config=models.run_config(str(tmp_path / "small")),
-    )
-    small.train(input_fn, max_steps=2)
-    assert np.isfinite(small.evaluate(input_fn, steps=1)["loss"])
 
 
 def test_seed_snippets_prune_in_a_session_and_build_the_small_network(tmp_path):
