@@ -5,7 +5,8 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.folder import RunFolder, write_atomically
-from ec_estimator.core.state import open_checkpoint, write_checkpoint
+from ec_estimator.core.state import is_state, open_checkpoint, write_checkpoint
+from ec_estimator.graph.variables import is_optimizers
 
 
 def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
@@ -40,11 +41,35 @@ def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
             f"checkpoint {checkpoint_path!r} has no variable {missing[0]!r}, which the "
             f"manifest in {run_folder!r} lists; they are of different runs"
         )
+    return _copy(reader, manifest["variables"], checkpoint_path, output_dir)
+
+
+def write_checkpoint_without_slots(checkpoint_path, output_dir):
+    """Copies the variables of a checkpoint that was trained without compression, such
+    as that of a network after `finetune`, but for the optimizer's.
+
+    Args, returns: as `write_clean_checkpoint`.
+
+    Raises:
+      RunFolderError: the checkpoint is damaged, or was trained with compression.
+    """
+    reader = open_checkpoint(checkpoint_path)
+    names = reader.get_variable_to_shape_map()
+    state = sorted(filter(is_state, names))
+    if state:
+        raise RunFolderError(
+            f"checkpoint {checkpoint_path!r} is of a compressed run (it has "
+            f"{state[0]!r}), and there is no manifest.json in its compression folder; "
+            "restore it"
+        )
+    kept = [name for name in sorted(names) if not is_optimizers(name, names)]
+    return _copy(reader, kept, checkpoint_path, output_dir)
+
+
+def _copy(reader, names, checkpoint_path, output_dir):
     tf.gfile.MakeDirs(output_dir)
     path = os.path.join(output_dir, os.path.basename(checkpoint_path))
-    write_checkpoint(
-        path, {name: reader.get_tensor(name) for name in manifest["variables"]}
-    )
+    write_checkpoint(path, {name: reader.get_tensor(name) for name in names})
     # A path relative to the folder itself: the folder can be moved.
     state = tf.train.generate_checkpoint_state_proto(".", os.path.basename(path))
     write_atomically(os.path.join(output_dir, "checkpoint"), str(state))

@@ -7,7 +7,10 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import UnfinishedError
 from ec_estimator.core.folder import RunFolder, write_atomically
-from ec_estimator.export.checkpoint import write_clean_checkpoint
+from ec_estimator.export.checkpoint import (
+    write_checkpoint_without_slots,
+    write_clean_checkpoint,
+)
 from ec_estimator.training.wrap import FOLDER, unfinished
 
 
@@ -163,6 +166,9 @@ class BestExporter(SavedModelExporter):
 class CleanCheckpointExporter(FinishedExporter):
     """Writes a checkpoint of the user's own variables, without slots and state.
 
+    Of a model without compression, such as the one that `finetune` builds, too; there
+    the optimizer's variables are told by their names.
+
     Args:
       name: folder under `<model_dir>/export/`.
     """
@@ -177,6 +183,7 @@ class CleanCheckpointExporter(FinishedExporter):
     def hand_over(
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
     ):
-        return write_clean_checkpoint(
-            checkpoint_path, os.path.join(estimator.model_dir, FOLDER), export_path
-        )
+        folder = os.path.join(estimator.model_dir, FOLDER)
+        if RunFolder(folder).read_json("manifest.json") is None:
+            return write_checkpoint_without_slots(checkpoint_path, export_path)
+        return write_clean_checkpoint(checkpoint_path, folder, export_path)

@@ -1,4 +1,6 @@
 """Tells the model's own variables from those of its optimizer."""
+import re
+
 from ec_estimator.core.state import is_state
 
 
@@ -34,6 +36,20 @@ def model_variables(graph):
         return name not in feeds_optimizer
 
     return [variable for variable in variables if belongs_to_model(variable)]
+
+
+def is_optimizers(name, names):
+    """Whether an entry of a checkpoint is the optimizer's, as far as names tell.
+
+    Slots, and what Adam counts its steps with: they must start together. Moving
+    averages of weights are the model's.
+
+    Args:
+      names: of all entries of the checkpoint.
+    """
+    if re.search(r"(^|/)beta[12]_power(_\d+)?$", name):
+        return True
+    return bool(owner(name, names)) and not name.endswith("/ExponentialMovingAverage")
 
 
 def checkpoint_name(variable):

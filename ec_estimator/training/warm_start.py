@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.state import is_state, open_checkpoint
-from ec_estimator.graph.variables import owner
+from ec_estimator.graph.variables import is_optimizers
 
 
 def warm_start(checkpoint):
@@ -34,15 +34,7 @@ def warm_start(checkpoint):
             f"^{re.escape(name)}(:|/part_|$)"
             for name in sorted(names)
             if not (
-                name == "global_step" or is_state(name) or _is_optimizers(name, names)
+                name == "global_step" or is_state(name) or is_optimizers(name, names)
             )
         ],
     )
-
-
-def _is_optimizers(name, names):
-    """Slots, and what Adam counts its steps with: they must start together. Moving
-    averages of weights are the model's."""
-    if re.search(r"(^|/)beta[12]_power(_\d+)?$", name):
-        return True
-    return bool(owner(name, names)) and not name.endswith("/ExponentialMovingAverage")

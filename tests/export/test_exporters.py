@@ -170,3 +170,25 @@ def test_tensorflows_best_exporter_forgets_what_unfinished_models_scored(tmp_pat
         trained, *specs(6, tf.estimator.BestExporter("best", receiver))
     )
     assert len(list((tmp_path / "export" / "best").iterdir())) == 1
+
+
+def test_a_clean_checkpoint_without_compression_leaves_the_optimizer_away(tmp_path):
+    model_fn, _ = models.classifier(
+        models._raw_network, (8, 8, 3), tf.train.AdamOptimizer
+    )
+    plain = tf.estimator.Estimator(model_fn, config=models.run_config(str(tmp_path)))
+    tf.estimator.train_and_evaluate(plain, *specs(6, ec.CleanCheckpointExporter()))
+    trained = tf.train.load_checkpoint(str(tmp_path))
+    assert {"beta1_power", "w1/Adam"} < set(trained.get_variable_to_shape_map())
+    clean = tf.train.load_checkpoint(str(tmp_path / "export" / "clean_checkpoint"))
+    assert set(clean.get_variable_to_shape_map()) == {"global_step", "w1", "w2", "w3"}
+    np.testing.assert_array_equal(clean.get_tensor("w2"), trained.get_tensor("w2"))
+
+
+def test_a_clean_checkpoint_of_a_run_that_lost_its_manifest_is_an_error(tmp_path):
+    trained = compressed(tmp_path)
+    trained.train(input_fn, max_steps=6)
+    (tmp_path / "compression" / "manifest.json").unlink()
+    exporter = ec.CleanCheckpointExporter()
+    with pytest.raises(ec.RunFolderError, match="compressed run.*no manifest.json"):
+        exporter.export(trained, str(tmp_path), trained.latest_checkpoint(), {}, True)
