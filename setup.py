@@ -35,8 +35,12 @@ INSTALL_REQUIRES = [
 
 DEMO = ["scikit-learn"]
 
+# The HTML page of `python -m ec_estimator report`.
+REPORT = ["jinja2>=3", "matplotlib>=3.3"]
+
 DEV = [
     *DEMO,
+    *REPORT,
     "hypothesis",
     "pytest",
     "pytest-xdist",
@@ -54,8 +58,9 @@ setup(
     # No TensorFlow 1.15 wheel exists for Python 3.8 or later.
     python_requires=">=3.6,<3.8",
     packages=find_packages(include=["ec_estimator", "ec_estimator.*"]),
+    package_data={"ec_estimator.report": ["page.html"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"demo": DEMO, "dev": DEV},
+    extras_require={"demo": DEMO, "report": REPORT, "dev": DEV},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.6",

@@ -47,9 +47,7 @@ class RunFolder:
           RunFolderError: it is a file, or cannot be made or written.
         """
         if tf.gfile.Exists(self.path) and not tf.gfile.IsDirectory(self.path):
-            raise RunFolderError(
-                f"save_dir {self.path!r} is a file; name a folder for the run's files"
-            )
+            raise RunFolderError(f"{self.path!r} is a file; name a folder to write to")
         try:
             tf.gfile.MakeDirs(self.path)
             probe = self.file(uuid.uuid4().hex)
@@ -57,7 +55,7 @@ class RunFolder:
             tf.gfile.Remove(probe)
         except (tf.errors.OpError, OSError) as error:
             raise RunFolderError(
-                f"save_dir {self.path!r} cannot be written ({error}); "
+                f"{self.path!r} cannot be written ({error}); "
                 "name a folder that this process may write to"
             ) from error
         return self

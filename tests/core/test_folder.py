@@ -64,21 +64,19 @@ def test_a_folder_is_reached_through_tensorflows_file_systems(tmp_path, monkeypa
 def test_a_file_is_no_save_dir(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
-    with raises(f"save_dir {str(path)!r} is a file; name a folder"):
+    with raises(f"{str(path)!r} is a file; name a folder"):
         RunFolder(path).create()
 
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     path = str(tmp_path / "file" / "folder")
-    with raises(
-        f"save_dir {path!r} cannot be written (", "Not a directory); name a folder"
-    ):
+    with raises(f"{path!r} cannot be written (", "Not a directory); name a folder"):
         RunFolder(path).create()
 
 
 def test_a_folder_that_takes_no_files_cannot_be_written():
-    with raises("save_dir '/proc/self' cannot be written (", "name a folder"):
+    with raises("'/proc/self' cannot be written (", "name a folder"):
         RunFolder("/proc/self").create()
 
 

@@ -1,0 +1,93 @@
+"""A PruningReport as plots. Needs matplotlib, which is imported on use."""
+import io
+
+_GREY, _BLUE = "#c9ced6", "#2f6fb0"
+_ROW, _MARGIN = 0.24, 1.1  # inches of height
+_WIDTH, _LETTER = 8.5, 0.055  # inches of width
+
+
+def layer_plot(report):
+    """SVG: channels, parameters and MACs of each layer, whole and small.
+
+    Args:
+      report: data.PruningReport.
+
+    Returns:
+      Text that starts with <svg, for a page.
+    """
+    layers = report.layers
+    panels = {
+        "channels": [layer.channels for layer in layers],
+        "parameters": [layer.cost.params for layer in layers],
+        "MACs": [layer.cost.macs for layer in layers],
+    }
+    names = [layer.op for layer in layers]
+    figure, axes = _figure(len(panels), _MARGIN + _ROW * len(layers), names)
+    for axis, (title, changes) in zip(axes, panels.items()):
+        before = [change.before if change else 0 for change in changes]
+        after = [change.after if change else 0 for change in changes]
+        _bars(axis, title, before, after)
+    _name_rows(axes, names)
+    return _svg(figure)
+
+
+def latency_plot(measurement):
+    """SVG: milliseconds of each batch size, whole and small.
+
+    Args:
+      measurement: data.Measurement.
+    """
+    rows = measurement.latencies
+    names = [f"batch of {row.batch_size}" for row in rows]
+    figure, (axis,) = _figure(1, _MARGIN + 2 * _ROW * len(rows), names)
+    _bars(axis, "ms a batch", [r.before for r in rows], [r.after for r in rows])
+    _name_rows([axis], names)
+    return _svg(figure)
+
+
+def _figure(columns, height, names):
+    # Not pyplot, which keeps figures and a backend for the whole process.
+    from matplotlib.figure import Figure
+
+    width = _WIDTH + _LETTER * max(map(len, names), default=0)
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+
+
+def _bars(axis, title, before, after):
+    from matplotlib.ticker import EngFormatter
+
+    rows = range(len(before))
+    axis.barh(rows, before, 0.8, color=_GREY, label="whole")
+    axis.barh(rows, after, 0.45, color=_BLUE, label="small")
+    axis.set_title(title, fontsize=9, loc="left")
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.tick_params(labelsize=7)
+    axis.locator_params(axis="x", nbins=4)
+    axis.margins(y=0.01)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _name_rows(axes, names):
+    axes[0].set_yticks(range(len(names)))
+    # A dollar would start a formula.
+    axes[0].set_yticklabels([name.replace("$", r"\$") for name in names])
+    axes[0].invert_yaxis()
+    # Above the bars, right of the title.
+    axes[-1].legend(
+        fontsize=7, frameon=False, ncol=2, loc="lower right", bbox_to_anchor=(1, 1)
+    )
+
+
+def _svg(figure):
+    import matplotlib
+
+    text = io.StringIO()
+    figure.tight_layout()
+    # The same report gives the same file: no random ids, no date.
+    with matplotlib.rc_context({"svg.hashsalt": "ec_estimator"}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=nothing)
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
