@@ -43,6 +43,18 @@ class Cut:
                     alive[roots[vector[gone]]] = False
         self._alive = alive[roots]
 
+    def variables(self):
+        """{variable name: `axes` of it}, without parts of partitioned ones.
+
+        They go beyond `kept`: a layer that predicts nothing, and so was not planned,
+        reads fewer channels all the same.
+        """
+        return {
+            name: [self._kept(vector) for vector in axes]
+            for name, axes in self._flow.born.items()
+            if name not in self._parts
+        }
+
     def operation(self, name):
         """The op of the whole graph with a name, or None."""
         return self._operations.get(name)

@@ -1,4 +1,7 @@
 """Builds the small network from code that was written for the large one."""
+import copy
+
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
@@ -25,8 +28,28 @@ class GapFinetune:
 
     def __init__(self, folder):
         self.artifact = read_artifact(folder)
+        self._stored = self.artifact.variables
         reader = open_checkpoint(self.artifact.checkpoint)
         self._dtypes = reader.get_variable_to_dtype_map()
+
+    def cut_to(self, kept):
+        """A GapFinetune that cuts what the artifact has whole, or less cut.
+
+        Args:
+          kept: {variable name: for each axis a bool vector, or None for all}.
+        """
+        variables = dict(self._stored)
+        for name, axes in kept.items():
+            stored = variables.get(name)
+            if stored is not None:
+                positions = tuple(
+                    old if alive is None else tuple(np.nonzero(alive)[0].tolist())
+                    for old, alive in zip(stored.kept, axes)
+                )
+                variables[name] = stored._replace(kept=positions)
+        twin = copy.copy(self)
+        twin.artifact = self.artifact._replace(variables=variables)
+        return twin
 
     # TensorFlow looks for a first parameter of this name.
     def get_variable(self, getter, name, shape=None, initializer=None, **kwargs):
@@ -82,7 +105,7 @@ class GapFinetune:
 
     def _values(self, name, cut):
         """An initializer that reads the checkpoint, part by part for a partition."""
-        path = self.artifact.checkpoint
+        path, stored = self.artifact.checkpoint, self._stored[name]
 
         def initializer(shape, dtype=None, partition_info=None, verify_shape=None):
             spec = ""
@@ -99,6 +122,11 @@ class GapFinetune:
                 # None where the dtype would follow from an initial value.
                 dtypes=[dtype or self._dtypes[name]],
             )
+            for axis, (have, want) in enumerate(zip(stored.kept, cut.kept)):
+                if have != want:
+                    have = range(cut.shape[axis]) if have is None else have
+                    places = np.nonzero(np.isin(have, want))[0]
+                    value = tf.gather(value, places, axis=axis)
             return tf.ensure_shape(value, shape)
 
         return initializer

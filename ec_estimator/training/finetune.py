@@ -52,6 +52,7 @@ def _build_small(call, helper, features, labels, mode):
     variables = helper.artifact.variables
     check_same_variables(whole, variables)
     cut = Cut(whole.graph, {name: cut.kept for name, cut in variables.items()})
+    helper = helper.cut_to(cut.variables())
     veil = Veil(graph, cut, whole.shapes)
     initializers = []
 
