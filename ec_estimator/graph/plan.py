@@ -5,27 +5,13 @@ import difflib
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.graph.coverage import COMPRESSED, Coverage, coverage_of
 from ec_estimator.graph.layers import Kernel, Layer
 from ec_estimator.graph.walk import ancestors
 
-COMPRESSED = "compressed"
 TRAINS_ONLY = "only trains: the predictions do not read it"
 _LOOKUPS = ("Gather", "GatherV2", "GatherNd", "ResourceGather", "ResourceGatherNd")
 _HANDS_ON = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch")
-
-
-@dataclasses.dataclass(frozen=True)
-class Coverage:
-    """What becomes of one layer.
-
-    decisions: {compressor name: COMPRESSED or why not}.
-    """
-
-    op: str
-    op_type: str
-    kernel: str
-    weights: int
-    decisions: Dict[str, str]
 
 
 class Model(NamedTuple):
@@ -137,13 +123,7 @@ class Plan:
         """The plan with the layers that only the training graph has."""
         known = {row.op for row in self.layers} | {row.kernel for row in self.layers}
         extra = tuple(
-            Coverage(
-                layer.op,
-                layer.op_type,
-                layer.kernel.name if layer.kernel else "",
-                layer.kernel.size if layer.kernel else 0,
-                {compressor: TRAINS_ONLY for compressor in self.targets},
-            )
+            coverage_of(layer, {name: TRAINS_ONLY for name in self.targets})
             for layer in layers
             if layer.op not in known
             and not (layer.kernel and layer.kernel.name in known)
@@ -178,14 +158,8 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
         _check_scopes(compressor.config, layers)
         decisions[compressor.name] = compressor.decide(model)
     rows = tuple(
-        Coverage(
-            layer.op,
-            layer.op_type,
-            layer.kernel.name if layer.kernel else "",
-            layer.kernel.size if layer.kernel else 0,
-            {name: decided.layers[index] for name, decided in decisions.items()},
-        )
-        for index, layer in enumerate(layers)
+        coverage_of(layer, {n: decided.layers[i] for n, decided in decisions.items()})
+        for i, layer in enumerate(layers)
     )
     for name, decided in decisions.items():
         if COMPRESSED not in decided.layers:
@@ -199,35 +173,6 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
             kernels.setdefault(layer.kernel.name, layer.kernel)
     details = {name: decided.details for name, decided in decisions.items()}
     return Plan(mode, rows, kernels, targets, details)
-
-
-def format_coverage(plan):
-    """The coverage report as a table."""
-    header = ("layer", "op", "kernel", "weights", *plan.targets)
-    rows = [
-        (
-            row.op,
-            row.op_type,
-            row.kernel,
-            str(row.weights or ""),
-            *row.decisions.values(),
-        )
-        for row in plan.layers
-    ]
-    widths = [max(len(line[i]) for line in [header] + rows) for i in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-        for line in [header] + rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    for name, targets in plan.targets.items():
-        weights = sum(plan.kernels[target].size for target in targets)
-        lines.append(
-            f"{name}: {len(targets)} kernels with {weights} weights, "
-            f"{sum(r.decisions[name] == COMPRESSED for r in plan.layers)} of "
-            f"{len(plan.layers)} layers"
-        )
-    return "\n".join(lines)
 
 
 def _unique(names):

@@ -6,7 +6,8 @@ import numpy as np
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.graph.channels import find_channels
 from ec_estimator.graph.cost import layer_use
-from ec_estimator.graph.plan import COMPRESSED, TRAINS_ONLY, Decisions, scope_reason
+from ec_estimator.graph.coverage import COMPRESSED
+from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, scope_reason
 from ec_estimator.pruning.gates import Gates
 from ec_estimator.pruning.groups import make_groups
 

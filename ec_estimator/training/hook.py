@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import SCOPE
-from ec_estimator.graph.plan import format_coverage
+from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.training.attachment import (
     as_compressors,

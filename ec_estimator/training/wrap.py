@@ -8,8 +8,9 @@ from tensorflow.python.training import training_util
 from ec_estimator.core.errors import PlanError, RunFolderError, UnfinishedError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import open_checkpoint, trials_done
+from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.layers import find_layers
-from ec_estimator.graph.plan import format_coverage, make_plan
+from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite import tf_private
 from ec_estimator.training.attachment import Attachment, as_compressors

@@ -7,8 +7,9 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import SparsifierConfig
 from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.layers import find_layers
-from ec_estimator.graph.plan import format_coverage, make_plan
+from ec_estimator.graph.plan import make_plan
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
 TRAINS_ONLY = "only trains: the predictions do not read it"
