@@ -25,12 +25,16 @@ def define():
 
 def report(module):
     """Prints what pruning did; with a module also what that does to latency."""
+    for name in ("batch_sizes", "runs"):
+        if FLAGS[name].present and not module:
+            raise ConfigError(f"--{name} is for latency, which needs --model as well")
     made = pruning_report(FLAGS.pruned)
+    # Before minutes are spent on measuring.
+    folder = RunFolder(FLAGS.output).create() if FLAGS.output else None
     if module:
         made = dataclasses.replace(made, measurement=_measure(module))
     print(format_report(made))
-    if FLAGS.output:
-        folder = RunFolder(FLAGS.output).create()
+    if folder:
         folder.write_json("report.json", dataclasses.asdict(made))
         write_atomically(folder.file("report.html"), html_page(made))
 

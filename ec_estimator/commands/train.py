@@ -7,7 +7,7 @@ from absl import flags
 
 from ec_estimator import flags as ec_flags
 from ec_estimator.commands.module import get, params
-from ec_estimator.core.errors import ConfigError, RunFolderError
+from ec_estimator.core.errors import ConfigError, RunFolderError, UnfinishedError
 from ec_estimator.core.state import open_checkpoint
 from ec_estimator.export.exporters import (
     BestExporter,
@@ -41,7 +41,9 @@ def finetune(module):
             "--warm_start_from: the small network starts from --pruned; leave it away"
         )
     model_fn = finetuned(get(module, "model_fn"), FLAGS.pruned)
-    _check_model_dir(read_artifact(FLAGS.pruned))
+    artifact = read_artifact(FLAGS.pruned)
+    _check_finished(artifact.manifest)
+    _check_model_dir(artifact)
     compressors = ec_flags.compressor()
     if compressors:
         _run(module, compress(model_fn, compressors), train_and_evaluate)
@@ -56,6 +58,15 @@ def _check_flags():
     if FLAGS.train_steps < 1:
         raise ConfigError(
             f"--train_steps: must be an integer greater than 0, got {FLAGS.train_steps}"
+        )
+
+
+def _check_finished(manifest):
+    done, planned = manifest.get("trials"), manifest.get("num_trials")
+    if done != planned:
+        raise UnfinishedError(
+            f"--pruned: {FLAGS.pruned!r} has been through trial {done} of {planned}; "
+            "train it to the last one"
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tests.command_line import MODEL, run_all
+from tests.report.networks import write_network
 
 TINY = "--model=tiny_model"
 PRUNE = [
@@ -50,6 +51,12 @@ ERRORS = [
         [*FINETUNE, "--model_dir=never", "--train_steps=5", *SPARSIFY],
         "TrainSpec.max_steps=5 is too small for sparsity: 10 trials every 1 steps",
     ),
+    (
+        ["finetune", TINY, "--pruned=early", "--model_dir=never", "--train_steps=5"],
+        "--pruned: 'early' has been through trial 2 of 3; train it to the last one",
+    ),
+    (["report", "--pruned=run", "--runs=9"], "--runs is for latency, which needs"),
+    (["report", "--pruned=run", "--batch_sizes=9"], "--batch_sizes is for latency"),
     (["report", "--pruned=no_such"], "there is no pruned model in 'no_such'"),
     (["report", "--pruned=run", "--output=tiny_model.py"], "'tiny_model.py' is a file"),
     (
@@ -76,6 +83,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("user")
     (path / "tiny_model.py").write_text(MODEL)
     (path / "empty_model.py").write_text("")
+    write_network(path / "early")
     return path
 
 
