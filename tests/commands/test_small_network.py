@@ -14,10 +14,14 @@ PRUNE = [
     *["--pruner_compression_ratio=0.5", "--pruner_step_interval=3"],
 ]
 FINETUNE = ["finetune", TINY, "--pruned=run", "--save_checkpoints_steps=3"]
+AUX = ["finetune", "--model=aux_model", "--pruned=aux_run", "--model_dir=aux_small"]
 EXPORTS = ["--export=saved_model", "--export=best", "--export=clean_checkpoint"]
 SPARSIFY = ["--compressor=sparsifier", "--sparsifier_step_interval=1"]
 LINES = {
     "prune": PRUNE,
+    "aux prune": [*PRUNE, "--model=aux_model", "--model_dir=aux_run"],
+    "aux first": [*AUX, "--train_steps=1"],
+    "aux second": [*AUX, "--train_steps=2"],
     "first part": [*FINETUNE, "--model_dir=small", "--train_steps=3"],
     "second part": [*FINETUNE, "--model_dir=small", "--train_steps=6", *EXPORTS],
     "complete": [*FINETUNE, "--model_dir=small", "--train_steps=6", *EXPORTS],
@@ -82,6 +86,13 @@ ERRORS = [
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("user")
     (path / "tiny_model.py").write_text(MODEL)
+    (path / "aux_model.py").write_text(
+        MODEL.replace(
+            "    optimizer =",
+            '    loss += tf.nn.l2_loss(tf.layers.dense(x, 3, name="aux"))\n'
+            "    optimizer =",
+        )
+    )
     (path / "empty_model.py").write_text("")
     write_network(path / "early")
     return path
@@ -148,6 +159,16 @@ def test_finetune_goes_on_from_its_checkpoint(outputs, folder):
     once = values(folder / "once")
     for name, value in values(folder / "small").items():
         np.testing.assert_array_equal(value, once[name], name)
+
+
+def test_finetune_goes_on_also_where_a_layer_only_trains(outputs, folder):
+    assert "global_step: 2" in outputs["aux second"].splitlines()
+    # Cut with what it reads, though the report counts what is served.
+    assert shapes(folder / "aux_small") == {
+        **SMALL,
+        "aux/kernel": (4, 3),
+        "aux/bias": (3,),
+    }
 
 
 def test_finetune_ends_in_the_exports_asked_for(outputs, folder):
