@@ -6,7 +6,9 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import open_checkpoint
+from ec_estimator.graph.structure import layer_structures
 from ec_estimator.pruning.artifact import read_artifact
+from ec_estimator.rewrite import tf_private
 
 
 class GapFinetune:
@@ -21,6 +23,11 @@ class GapFinetune:
 
     Args:
       folder: the artifact's folder, or the save_dir or model_dir of the pruning run.
+
+    When gradients are taken, each layer is compared with the one that was pruned: a
+    warning says which ones are connected otherwise. Code that decides by channel counts
+    builds such another network, often without an error; `ec_estimator.finetune` does
+    not depend on it.
 
     Raises:
       RunFolderError: there is no artifact, or it is damaged.
@@ -52,12 +59,30 @@ class GapFinetune:
         return twin
 
     # TensorFlow looks for a first parameter of this name.
-    def get_variable(self, getter, name, shape=None, initializer=None, **kwargs):
+    def get_variable(self, getter, *args, **kwargs):
         """A custom_getter for tf.variable_scope.
 
         Raises:
           PlanError: the code asks for a shape that the variable never had.
         """
+        tf_private.before_gradients(tf.get_default_graph(), self._compare_layers)
+        return self.get_cut_variable(getter, *args, **kwargs)
+
+    def _compare_layers(self, losses):
+        pruned = self.artifact.manifest.get("structure", {})
+        small = layer_structures(losses)
+        others = sorted(n for n, mark in small.items() if pruned.get(n, mark) != mark)
+        if others:
+            tf.logging.warning(
+                "The layers of %s are not connected as they were when the model was "
+                "pruned. If that is not intended: the code decides by channel counts "
+                "what it builds; decide by names or hyper-parameters, or build the "
+                "model with ec_estimator.finetune.",
+                ", ".join(others),
+            )
+
+    def get_cut_variable(self, getter, name, shape=None, initializer=None, **kwargs):
+        """`get_variable` for a build that is compared in another way."""
         cut = self.artifact.variables.get(name)
         if cut is None:
             return getter(name, shape=shape, initializer=initializer, **kwargs)

@@ -8,6 +8,7 @@ from ec_estimator.core.compressor import Attached, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.channels import find_channels
+from ec_estimator.graph.structure import layer_structures
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.graph.walk import ancestors
 from ec_estimator.pruning.artifact import FOLDER, fetch_values, write_artifact
@@ -29,6 +30,7 @@ class Gates(Attached):
         self._shares = {}
         self._contributions = []
         self._steps = []
+        self._structure = {}
         self._trials = create_variable("pruning/trial", [], tf.int64, 0)
         self._alive = create_variable("pruning/alive", [groups.count], tf.float32, 1)
         self._importance = create_variable(
@@ -68,6 +70,7 @@ class Gates(Attached):
         A gradient with respect to the edge is that of the layer alone: no regularizer
         that reads the same variable has a share in it. An Identity costs nothing.
         """
+        self._structure = layer_structures(losses)
         seen = find_channels(graph, (), losses)
         to_plan = self._translation(seen)
         edges = []
@@ -91,6 +94,7 @@ class Gates(Attached):
                 self.contribute(edge, gradient, *by_edge[edge.name])
 
     def watch_finished(self, graph, losses, gradients_of):
+        self._structure = layer_structures(losses)
         seen = find_channels(graph, (), losses)
         to_plan = self._translation(seen)
         for reading in seen.readings:
@@ -195,6 +199,7 @@ class Gates(Attached):
             "macs": [groups.macs(everything), groups.macs(alive)],
             "layers": [layer._asdict() for layer in groups.layers],
             "served": sorted(kept),
+            "structure": self._structure,
         }
         write_artifact(
             os.path.join(folder, FOLDER),

@@ -60,7 +60,7 @@ def _build_small(call, helper, features, labels, mode):
         if veil.covers(name):
             # Shared. It shows another shape than it has, so ask for none.
             return getter(name, **kwargs)
-        return helper.get_variable(getter, name, shape=shape, **kwargs)
+        return helper.get_cut_variable(getter, name, shape=shape, **kwargs)
 
     def create_variable(next_creator, **kwargs):
         variable = helper.create_variable(next_creator, **kwargs)

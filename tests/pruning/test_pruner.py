@@ -282,3 +282,22 @@ class TestArtifact:
                     ec.PlanError, match="had shape .* when it was pruned"
                 ):
                     tf.get_variable("conv2d/kernel", [5, 5, 3, 8])
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_a_getter_around_code_that_decides_by_counts_warns(extra, tmp_path, caplog):
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, padding="same", activation=tf.nn.relu)
+        y = tf.layers.conv2d(h, 8, 3, padding="same", name="second")
+        if extra and int(y.shape[-1]) != 8:
+            y = tf.nn.elu(y)
+        return tf.layers.dense(tf.reduce_mean(y, [1, 2]), models.CLASSES)
+
+    run(tmp_path, network, pruner(compression_ratio=0.6))
+    helper = ec.GapFinetune(str(tmp_path))
+    with tf.Graph().as_default(), caplog.at_level("WARNING"):
+        with tf.variable_scope("", custom_getter=helper.get_variable):
+            logits = network(tf.zeros([2, 8, 8, 3]), True)
+        tf.gradients(tf.reduce_sum(logits), tf.trainable_variables())
+    said = "The layers of dense/kernel are not connected as they were" in caplog.text
+    assert said == extra
