@@ -129,7 +129,8 @@ def dataset(files, batch_size, training):
     """
     data = tf.data.TFRecordDataset(files).map(_parse, 2).cache()
     if training:
-        data = data.shuffle(50000).repeat().map(_augment, 2)
+        # One call at a time, so that the seed decides every crop.
+        data = data.shuffle(50000).repeat().map(_augment)
     data = data.map(lambda image, label: ({"image": normalize(image)}, label), 2)
     return data.batch(batch_size, drop_remainder=training).prefetch(2)
 

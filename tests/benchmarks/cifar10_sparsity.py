@@ -3,9 +3,8 @@
     python -m tests.benchmarks.cifar10_sparsity \\
         --checkpoint=CHECKPOINT --data_dir=DATA_DIR
 
-CHECKPOINT: folder of a dense ResNet-20 (tests/benchmarks/networks.py). DATA_DIR: files
-train-*.tfrecord and test-*.tfrecord with `image/encoded` (JPEG, 32x32x3) and
-`image/class/label` (int64).
+CHECKPOINT: folder of a dense ResNet-20 (examples/cifar10_model.py). DATA_DIR: what
+examples/make_cifar10_tfrecords.py writes.
 
 Every method starts from the same weights and moving averages, and trains the same
 number of steps with the same learning rates, data order and times of trials. An
@@ -16,69 +15,28 @@ tf.contrib.model_pruning masks blocks of matrices only: with (1, 16) it falls ba
 single weights on each convolution kernel, so its figure there is one of single weights
 for all but the last layer.
 """
-import glob
-import json
-import os
-import tempfile
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, flags
 
 import ec_estimator as ec
-from tests.benchmarks import contrib_pruning, networks, record
+from tests.benchmarks import cifar10, contrib_pruning, networks, record
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("checkpoint", None, "folder of the dense checkpoint")
-flags.DEFINE_string("data_dir", None, "folder of the TFRecord files")
-flags.DEFINE_string("work_dir", None, "folder for the runs; default: a temporary one")
 flags.DEFINE_integer("epochs", 3, "epochs of each run", lower_bound=1)
-flags.DEFINE_float("learning_rate", 0.05, "peak learning rate")
-flags.DEFINE_list("seeds", ["1", "2", "3"], "seeds of the runs")
 flags.DEFINE_list(
     "methods",
     ["dense", "ec_1x1", "contrib_1x1", "ec_1x16", "contrib_1x16"],
     "what runs",
 )
 
-BATCH = 128
 TARGET = 0.6
 TRIALS = 10
-MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 
 
-def input_fn(split, batch, training):
-    files = sorted(glob.glob(os.path.join(FLAGS.data_dir, split + "-*.tfrecord")))
-
-    def parse(serialized):
-        example = tf.io.parse_single_example(
-            serialized,
-            {
-                "image/encoded": tf.io.FixedLenFeature([], tf.string),
-                "image/class/label": tf.io.FixedLenFeature([], tf.int64),
-            },
-        )
-        image = tf.io.decode_jpeg(example["image/encoded"], 3)
-        label = tf.cast(example["image/class/label"], tf.int32)
-        return tf.reshape(image, [32, 32, 3]), label
-
-    def augment(image, label):
-        image = tf.pad(image, [[4, 4], [4, 4], [0, 0]], constant_values=120)
-        image = tf.image.random_crop(image, [32, 32, 3])
-        return tf.image.random_flip_left_right(image), label
-
-    def normalize(image, label):
-        return {"x": (tf.cast(image, tf.float32) - MEAN) / STD}, label
-
-    dataset = tf.data.TFRecordDataset(files).map(parse).cache()
-    if training:
-        # One call at a time, so that the seed decides every crop.
-        dataset = dataset.shuffle(50000).repeat().map(augment)
-    return dataset.map(normalize).batch(batch, drop_remainder=training).prefetch(4)
-
-
-def run(method, seed, steps, folder):
+def run(method, seed, folder):
     """Trains and evaluates one model; the figures of the run."""
+    steps = cifar10.steps_of(FLAGS.epochs)
     kind, block = (method.split("_") + ["1x1"])[:2]
     config = ec.SparsifierConfig(
         target_sparse_ratio=TARGET,
@@ -91,29 +49,15 @@ def run(method, seed, steps, folder):
     model_fn = networks.make_model_fn(networks.resnet20, getter)
     if kind == "ec":
         model_fn = ec.compress(model_fn, ec.Sparsifier(config))
-    estimator = tf.estimator.Estimator(
-        model_fn,
-        folder,
-        tf.estimator.RunConfig(
-            tf_random_seed=seed,
-            save_checkpoints_steps=steps,
-            save_summary_steps=steps,
-            keep_checkpoint_max=1,
-        ),
-        params={
-            "steps": steps,
-            "learning_rate": FLAGS.learning_rate,
-            "weight_decay": 1e-4,
-        },
-        warm_start_from=ec.warm_start(FLAGS.checkpoint),
+    estimator = cifar10.make_estimator(
+        model_fn, folder, seed, steps, warm_start_from=ec.warm_start(FLAGS.checkpoint)
     )
     hooks = [contrib_pruning.MaskUpdateHook(config)] if kind == "contrib" else []
-    estimator.train(lambda: input_fn("train", BATCH, True), hooks, max_steps=steps)
-    found = estimator.evaluate(lambda: input_fn("test", 500, False))
+    estimator.train(cifar10.train_input_fn, hooks, max_steps=steps)
     return {
         "method": method,
         "seed": seed,
-        "accuracy": round(float(found["accuracy"]), 4),
+        "accuracy": cifar10.test_accuracy(estimator),
         **_sparsity(estimator, kind, config.sparse_block_shape),
     }
 
@@ -152,18 +96,8 @@ def _in_whole_blocks(kernel, block):
     return int((np.logical_and.reduceat(matrix, starts, axis=1) * sizes).sum())
 
 
-def start_accuracy():
-    """Accuracy of the checkpoint that all runs start from."""
-    estimator = tf.estimator.Estimator(networks.make_model_fn(networks.resnet20))
-    found = estimator.evaluate(
-        lambda: input_fn("test", 500, False),
-        checkpoint_path=tf.train.latest_checkpoint(FLAGS.checkpoint),
-    )
-    return round(float(found["accuracy"]), 4)
-
-
-def _report(runs, dense_at_start, steps):
-    rows = []
+def _report(runs, dense_at_start):
+    rows, steps = [], cifar10.steps_of(FLAGS.epochs)
     for method in FLAGS.methods:
         mine = [r for r in runs if r["method"] == method]
         values = [r["accuracy"] for r in mine]
@@ -190,37 +124,21 @@ def _report(runs, dense_at_start, steps):
         {
             "accuracy_at_start": dense_at_start,
             "steps": steps,
-            "batch": BATCH,
+            "batch": cifar10.BATCH,
             "peak_learning_rate": FLAGS.learning_rate,
             "mean_accuracy": {row[0]: float(row[1]) for row in rows},
             "contrib_1x16": "falls back to single weights on convolution kernels",
             "runs": runs,
         },
-        {"checkpoint": "CHECKPOINT", "data_dir": "DATA_DIR", "work_dir": "WORK_DIR"},
+        cifar10.PLACEHOLDERS,
     )
 
 
 def main(_):
     tf.logging.set_verbosity(tf.logging.ERROR)
-    steps = int(FLAGS.epochs * 50000 / BATCH)
-    with tempfile.TemporaryDirectory() as temporary:
-        work_dir = FLAGS.work_dir or temporary
-        os.makedirs(work_dir, exist_ok=True)
-        dense_at_start, runs = start_accuracy(), []
-        for seed in FLAGS.seeds:
-            for method in FLAGS.methods:
-                folder = os.path.join(work_dir, f"{method}_seed{seed}")
-                result = folder + ".json"
-                if not os.path.exists(result):
-                    figures = run(method, int(seed), steps, folder)
-                    with open(result, "w") as file:
-                        json.dump(figures, file)
-                with open(result) as file:
-                    runs.append(json.load(file))
-                print(runs[-1], flush=True)
-    _report(runs, dense_at_start, steps)
+    dense_at_start = cifar10.start_accuracy()
+    _report(cifar10.collect(run, FLAGS.methods), dense_at_start)
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["checkpoint", "data_dir"])
     app.run(main)

@@ -1,39 +1,12 @@
-"""Networks of the benchmarks, as a user would write them, and a model_fn for them."""
+"""Networks of the benchmarks, as a user would write them, and a model_fn for them.
+
+Each is a callable(inputs, training) -> logits [batch, 10].
+"""
 import tensorflow.compat.v1 as tf
 
+from examples import cifar10_model
 
-def resnet20(images, training):
-    """Float images [batch, 32, 32, 3] -> logits [batch, 10].
-
-    Source: He et al. 2016, section 4.2, with 1x1 projection shortcuts where the shape
-    changes. 21 convolutions and a dense layer, 272 thousand weights.
-    """
-
-    def conv(x, filters, size, stride):
-        return tf.layers.conv2d(
-            x,
-            filters,
-            size,
-            stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=tf.variance_scaling_initializer(2.0, "fan_out"),
-        )
-
-    def norm(x):
-        return tf.layers.batch_normalization(x, training=training, momentum=0.9)
-
-    x = tf.nn.relu(norm(conv(images, 16, 3, 1)))
-    for stage, filters in enumerate([16, 32, 64]):
-        for block in range(3):
-            stride = 2 if stage > 0 and block == 0 else 1
-            shortcut = x
-            if stride != 1:
-                shortcut = norm(conv(x, filters, 1, stride))
-            y = tf.nn.relu(norm(conv(x, filters, 3, stride)))
-            y = norm(conv(y, filters, 3, 1))
-            x = tf.nn.relu(y + shortcut)
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), 10)
+resnet20 = cifar10_model.network
 
 
 def dense_net(x, training):

@@ -1,11 +1,12 @@
-"""What a training step costs with block sparsity, beside none and beside contrib's.
+"""What a training step costs with each compressor, beside none and beside contrib's.
 
     python -m tests.benchmarks.step_time
 
-Three MonitoredSessions in one process take turns, one step a turn, each turn in
-another order: the user's model_fn as it is, the same through ec.compress with the
-hooks of its EstimatorSpec, and the same with tf.contrib.model_pruning. All have been
-through one trial when the clock starts. Data are constants; no checkpoints are saved.
+MonitoredSessions in one process take turns, one step a turn, each turn in another
+order: the user's model_fn as it is, the same through ec.compress, with a Sparsifier and
+with a Pruner and the hooks of their EstimatorSpec, and the same with
+tf.contrib.model_pruning. All have been through one trial when the clock starts. The
+same batch is in every step; no checkpoints are saved.
 
 Runs with stock TensorFlow and with intel-tensorflow, whichever is installed.
 """
@@ -24,10 +25,21 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 150, "timed steps of each session", lower_bound=10)
 flags.DEFINE_integer("warm_up", 10, "steps before them", lower_bound=10)
 flags.DEFINE_list("networks", ["resnet20", "dense_net"], "which networks")
+flags.DEFINE_list(
+    "methods", ["sparsifier", "pruner", "contrib"], "what is timed beside plain"
+)
 
-CONFIG = ec.SparsifierConfig(target_sparse_ratio=0.6, step_interval=1000)
+INTERVAL = 1000
 # Training begins here, so that trial 1 falls into the warm-up and trial 2 far behind.
-FIRST_STEP = CONFIG.step_interval - 5
+FIRST_STEP = INTERVAL - 5
+SPARSIFIER_CONFIG = ec.SparsifierConfig(target_sparse_ratio=0.6, step_interval=INTERVAL)
+PRUNER_CONFIG = ec.PrunerConfig(
+    compression_ratio=0.5, step_interval=INTERVAL, num_trials=10
+)
+COMPRESSORS = {
+    "sparsifier": lambda: ec.Sparsifier(SPARSIFIER_CONFIG),
+    "pruner": lambda: ec.Pruner(PRUNER_CONFIG),
+}
 PARAMS = {"steps": 20000, "learning_rate": 1e-3, "weight_decay": 1e-4}
 SHAPES = {"resnet20": (128, 32, 32, 3), "dense_net": (256, 2048)}
 
@@ -37,7 +49,7 @@ class Runner:
 
     Args:
       network: name of the network.
-      method: "plain", "ec" or "contrib".
+      method: "plain", "contrib" or one of COMPRESSORS.
       stack: contextlib.ExitStack that closes the session.
     """
 
@@ -48,16 +60,16 @@ class Runner:
             tf.set_random_seed(1)
             features, labels = _data(SHAPES[network])
             mode, hooks = tf.estimator.ModeKeys.TRAIN, []
-            if method == "ec":
+            if method in COMPRESSORS:
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
-                spec = ec.compress(model_fn, ec.Sparsifier(CONFIG))(
+                spec = ec.compress(model_fn, COMPRESSORS[method]())(
                     features, labels, mode, PARAMS, tf.estimator.RunConfig(folder)
                 )
                 hooks = [*spec.training_chief_hooks, *spec.training_hooks]
             else:
                 spec = model_fn(features, labels, mode, PARAMS)
                 if method == "contrib":
-                    hooks = [contrib_pruning.MaskUpdateHook(CONFIG)]
+                    hooks = [contrib_pruning.MaskUpdateHook(SPARSIFIER_CONFIG)]
             to_first_step = tf.assign(tf.train.get_global_step(), FIRST_STEP)
             self._fetches = [spec.train_op, spec.loss]
             scaffold = spec.scaffold or tf.train.Scaffold()
@@ -84,13 +96,17 @@ def _data(shape):
     random = np.random.RandomState(0)
     inputs = random.standard_normal(shape).astype(np.float32)
     labels = random.randint(10, size=shape[0]).astype(np.int32)
-    return {"x": tf.constant(inputs)}, tf.constant(labels)
+    # Inputs that could be fed: constants would not count as a model's input.
+    return (
+        {"x": tf.placeholder_with_default(inputs, shape)},
+        tf.placeholder_with_default(labels, shape[:1]),
+    )
 
 
 def measure(network):
     """{method: seconds of each timed step and of the slowest step in the warm-up}."""
     with contextlib.ExitStack() as stack:
-        methods = ["plain", "ec", "contrib"]
+        methods = ["plain", *FLAGS.methods]
         runners = {m: Runner(network, m, stack) for m in methods}
         seconds = {m: [] for m in methods}
         for turn in range(FLAGS.warm_up + FLAGS.rounds):
