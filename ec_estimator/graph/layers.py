@@ -6,7 +6,11 @@ from typing import Optional, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.graph.walk import descendants
+
 VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable")
+# Where data comes into a graph: the beginnings of their types' names.
+_FEEDS = ("Placeholder", "IteratorGetNext", "QueueDequeue", "Unstage", "PyFunc")
 # Ops that hand a kernel on as it is.
 _PASS_THROUGH = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast", "Switch")
 # The layers, and which input of each can hold the kernel. A matrix product may have
@@ -103,9 +107,12 @@ def _layer(op, fed):
 
 
 def fed_ops(graph):
-    """Ops that depend on what the model is fed."""
-    feeds = ("Placeholder", "PlaceholderWithDefault", "IteratorGetNext")
-    stack = [op for op in graph.get_operations() if op.type in feeds]
+    """Ops that depend on the data that the model works on."""
+    ops = graph.get_operations()
+    stack = [op for op in ops if op.type.startswith(_FEEDS)]
+    # Scalars are switches and rates.
+    if all(tensor.shape.rank == 0 for op in stack for tensor in op.outputs):
+        stack.extend(_constant_data(ops))
     seen = set()
     while stack:
         op = stack.pop()
@@ -121,6 +128,18 @@ def fed_ops(graph):
                     or tensor is reader.inputs[0]
                 )
     return seen
+
+
+def _constant_data(ops):
+    """What layers read that depends on no variable, in a graph that holds its data."""
+    learned = descendants(op for op in ops if op.type in VARIABLE_OPS)
+    return {
+        tensor.op
+        for op in ops
+        if op.type in LAYER_OPS
+        for tensor in op.inputs
+        if tensor.dtype.is_floating and tensor.op not in learned
+    }
 
 
 def _function_layers(graph):

@@ -301,3 +301,28 @@ def test_a_getter_around_code_that_decides_by_counts_warns(extra, tmp_path, capl
         tf.gradients(tf.reduce_sum(logits), tf.trainable_variables())
     said = "The layers of dense/kernel are not connected as they were" in caplog.text
     assert said == extra
+
+
+def queued(x, y):
+    return tf.estimator.inputs.numpy_input_fn(
+        {"x": x}, y, batch_size=2, num_epochs=None, shuffle=False
+    )
+
+
+def constant(x, y):
+    return lambda: ({"x": tf.constant(x)}, tf.constant(y))
+
+
+@pytest.mark.parametrize("source", [queued, constant])
+def test_input_may_come_from_queues_and_constants(source, tmp_path):
+    random = np.random.RandomState(0)
+    x = random.standard_normal((4, 8, 8, 3)).astype(np.float32)
+    model_fn, _ = models.classifier(residual, (8, 8, 3))
+    estimator = tf.estimator.Estimator(
+        ec.compress(model_fn, pruner()), config=models.run_config(str(tmp_path))
+    )
+    estimator.train(source(x, random.randint(0, models.CLASSES, 4)), max_steps=5)
+    params = read_artifact(str(tmp_path)).manifest["params"]
+    assert params[1] < params[0]
+    importance = checkpoint(str(tmp_path))["ec_estimator/pruning/importance"]
+    assert np.count_nonzero(importance) > 10
