@@ -7,11 +7,11 @@
 The manifest names the checkpoint and is replaced after it is written, so a reader, or a
 run that is killed in between, always finds the two fitting.
 """
-import glob
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.folder import RunFolder
@@ -55,7 +55,7 @@ def write_artifact(folder, values, kept, facts, step):
       step: global step.
     """
     run_folder = RunFolder(folder).create()
-    name = f"model.ckpt-{step}"
+    name = _unused_name(run_folder.path, step)
     small, entries = {}, {}
     for variable, value in values.items():
         axes = kept.get(variable, (None,) * value.ndim)
@@ -71,9 +71,22 @@ def write_artifact(folder, values, kept, facts, step):
     write_checkpoint(run_folder.file(name), small)
     content = {**facts, "step": step, "checkpoint": name, "variables": entries}
     run_folder.write_json(_MANIFEST, content)
-    for path in glob.glob(glob.escape(run_folder.path) + "/model.ckpt-*"):
-        if not os.path.basename(path).startswith(name + "."):
-            os.remove(path)
+    for file in tf.gfile.ListDirectory(run_folder.path):
+        if file.startswith("model.ckpt-") and not file.startswith(name + "."):
+            tf.gfile.Remove(run_folder.file(file))
+
+
+def _unused_name(folder, step):
+    """A step is written twice after a kill, or when training ends with a trial; the
+    manifest that is there must find its checkpoint meanwhile."""
+    used = {
+        file.split(".")[1] for file in tf.gfile.ListDirectory(folder) if "." in file
+    }
+    name, count = f"ckpt-{step}", 1
+    while name in used:
+        count += 1
+        name = f"ckpt-{step}-{count}"
+    return "model." + name
 
 
 def read_artifact(folder):
@@ -129,23 +142,45 @@ def _checked(place, manifest):
 
 def fetch_values(session, variables):
     """{checkpoint name: array} of graph variables, partitions joined."""
-    parts = {}
-    for variable in variables:
-        parts.setdefault(checkpoint_name(variable), []).append(
-            (variable, slice_info(variable))
-        )
+    # In one run: for each new set of fetches TensorFlow prunes the whole graph.
+    arrays = session.run(list(variables))
     values = {}
-    for name, pieces in parts.items():
-        arrays = session.run([variable for variable, _ in pieces])
-        if len(pieces) == 1:
-            values[name] = arrays[0]
+    for variable, array in zip(variables, arrays):
+        info = slice_info(variable)
+        if info is None:
+            values[checkpoint_name(variable)] = array
             continue
-        whole = np.empty(pieces[0][1].full_shape, arrays[0].dtype)
-        for array, (_, info) in zip(arrays, pieces):
-            place = tuple(
-                slice(start, start + n)
-                for start, n in zip(info.var_offset, array.shape)
-            )
-            whole[place] = array
-        values[name] = whole
+        whole = values.setdefault(
+            info.full_name, np.empty(info.full_shape, array.dtype)
+        )
+        place = tuple(
+            slice(start, start + n) for start, n in zip(info.var_offset, array.shape)
+        )
+        whole[place] = array
     return values
+
+
+def join_kept(variables, kept):
+    """{checkpoint name: for each axis a bool vector or None}, partitions joined.
+
+    Args:
+      variables: of a graph.
+      kept: {variable name: for each axis a bool vector, or None for all}.
+    """
+    joined = {}
+    for variable in variables:
+        axes, info = kept.get(variable.op.name), slice_info(variable)
+        if axes is None or info is None:
+            joined[checkpoint_name(variable)] = axes
+            continue
+        whole = joined.setdefault(
+            info.full_name, [np.ones(size, bool) for size in info.full_shape]
+        )
+        for vector, start, part in zip(whole, info.var_offset, axes):
+            if part is not None:
+                vector[start : start + len(part)] &= part
+    return {
+        name: [None if k is None or k.all() else k for k in axes]
+        for name, axes in joined.items()
+        if axes is not None
+    }

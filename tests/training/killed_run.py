@@ -1,6 +1,6 @@
 """A training process that kills itself at a given point. Run by test_kill.py.
 
-arguments: model_dir, where to die ("" for nowhere), sort_range
+arguments: model_dir, where to die ("" for nowhere), one of JOBS
 """
 import os
 import signal
@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.pruning import artifact, gates
 from ec_estimator.sparsity import sparsifier
 from tests import models
 
@@ -32,36 +33,68 @@ class DieAtStep(tf.train.SessionRunHook):
             die()
 
 
+class DieBeforeFeeding:
+    """A session that is killed before it is fed: when a trial has chosen, but not done,
+    what goes."""
+
+    def __init__(self, session):
+        self._session = session
+
+    def run(self, fetches, feed_dict=None):
+        if feed_dict:
+            die()
+        return self._session.run(fetches)
+
+
 def die_in_trial(trial, moment):
     """Kills inside trial `trial`: around the two session runs, or after its record."""
-    masks = sparsifier._Masks
-    run_trial, compete, record = (
-        masks.run_trial,
-        masks._compete,
-        RunFolder.record_trial,
-    )
-
-    def run_and_die(self, session, number, ratio):
-        if number == trial and moment == "before":
-            die()
-        report = run_trial(self, session, number, ratio)
-        if number == trial and moment == "applied":
-            die()
-        return report
-
-    def compete_and_die(self, contest, grids, ratio):
-        yield from compete(self, contest, grids, ratio)
-        if moment == "selected" and self._config.schedule.ratio(trial) == ratio:
-            die()
+    for attached in (sparsifier._Masks, gates.Gates):
+        attached.run_trial = dying_trial(attached.run_trial, trial, moment)
+    record = RunFolder.record_trial
 
     def record_and_die(self, line):
         record(self, line)
         if line["trial"] == trial and moment == "recorded":
             die()
 
-    masks.run_trial = run_and_die
-    masks._compete = compete_and_die
     RunFolder.record_trial = record_and_die
+
+
+def dying_trial(run_trial, trial, moment):
+    def run_and_die(self, session, number, ratio):
+        if number == trial and moment == "before":
+            die()
+        if number == trial and moment == "selected":
+            session = DieBeforeFeeding(session)
+        report = run_trial(self, session, number, ratio)
+        if number == trial and moment == "applied":
+            die()
+        return report
+
+    return run_and_die
+
+
+def die_in_artifact(step, moment):
+    """Kills while the artifact of step `step` is written: when the checkpoint's data is
+    there and its index is not, before the manifest is replaced, or after."""
+    write_checkpoint, write_json = artifact.write_checkpoint, RunFolder.write_json
+
+    def write_checkpoint_and_die(path, values):
+        write_checkpoint(path, values)
+        if f"ckpt-{step}" in path and moment == "data":
+            os.remove(path + ".index")
+            die()
+
+    def write_json_and_die(self, name, content):
+        is_mine = content.get("checkpoint") is not None and content["step"] == step
+        if is_mine and moment == "checkpoint":
+            die()
+        write_json(self, name, content)
+        if is_mine and moment == "manifest":
+            die()
+
+    artifact.write_checkpoint = write_checkpoint_and_die
+    RunFolder.write_json = write_json_and_die
 
 
 def die_in_save(step):
@@ -83,7 +116,32 @@ def die_in_save(step):
     tf.train.Saver.save = save_and_die
 
 
-def main(model_dir, kill, sort_range):
+def sparsify(sort_range):
+    return ec.Sparsifier(
+        ec.SparsifierConfig(
+            target_sparse_ratio=0.7,
+            sparse_block_shape=(1, 4),
+            step_interval=3,
+            num_trials=4,
+            sort_range=sort_range,
+        )
+    )
+
+
+def prune():
+    return ec.Pruner(
+        ec.PrunerConfig(compression_ratio=0.7, step_interval=3, num_trials=4)
+    )
+
+
+JOBS = {
+    "sparsity": lambda: sparsify("local"),
+    "global_sparsity": lambda: sparsify("global"),
+    "pruning": prune,
+}
+
+
+def main(model_dir, kill, job):
     hooks = []
     kind, *where = kill.split(":")
     if kind == "step":
@@ -92,18 +150,13 @@ def main(model_dir, kill, sort_range):
         die_in_trial(int(where[0]), where[1])
     elif kind == "save":
         die_in_save(int(where[0]))
+    elif kind == "artifact":
+        die_in_artifact(int(where[0]), where[1])
 
     network = models._raw_network
     model_fn, input_fn = models.classifier(network, (8, 8, 3), tf.train.AdamOptimizer)
-    config = ec.SparsifierConfig(
-        target_sparse_ratio=0.7,
-        sparse_block_shape=(1, 4),
-        step_interval=3,
-        num_trials=4,
-        sort_range=sort_range,
-    )
     estimator = tf.estimator.Estimator(
-        ec.compress(model_fn, ec.Sparsifier(config)),
+        ec.compress(model_fn, JOBS[job]()),
         config=models.run_config(
             model_dir, save_checkpoints_steps=2, keep_checkpoint_max=20
         ),

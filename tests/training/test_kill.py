@@ -9,20 +9,22 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.pruning.artifact import read_artifact
+
 STEPS = 16
 SCRIPT = os.path.join(os.path.dirname(__file__), "killed_run.py")
 
 
-def run(folder, kill="", sort_range="local"):
+def run(folder, kill="", job="sparsity"):
     """One process of training; returns its exit code."""
-    return start(folder, kill, sort_range).wait()
+    return start(folder, kill, job).wait()
 
 
-def start(folder, kill, sort_range):
+def start(folder, kill, job):
     root = os.path.dirname(os.path.dirname(os.path.dirname(SCRIPT)))
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, SCRIPT, str(folder), kill, sort_range],
+        [sys.executable, SCRIPT, str(folder), kill, job],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -37,22 +39,23 @@ def final_state(folder):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """sort_range -> state at the end of a run that was left alone."""
-    states = {}
+    """job -> folder of a run that was left alone."""
+    folders = {}
 
-    def state_of(sort_range):
-        if sort_range not in states:
-            folder = tmp_path_factory.mktemp(sort_range)
-            assert run(folder, sort_range=sort_range) == 0
-            states[sort_range] = final_state(folder)
-            assert states[sort_range]["ec_estimator/sparsity/trial"] == 4
-        return states[sort_range]
+    def folder_of(job):
+        if job not in folders:
+            folder = tmp_path_factory.mktemp(job)
+            assert run(folder, job=job) == 0
+            folders[job] = folder
+            algorithm = job.split("_")[-1]
+            assert final_state(folder)[f"ec_estimator/{algorithm}/trial"] == 4
+        return folders[job]
 
-    return state_of
+    return folder_of
 
 
-def assert_ends_like(folder, expected):
-    actual = final_state(folder)
+def assert_ends_like(folder, untouched):
+    actual, expected = final_state(folder), final_state(untouched)
     assert set(actual) == set(expected)
     for name in expected:
         np.testing.assert_array_equal(actual[name], expected[name], name)
@@ -63,25 +66,72 @@ def assert_ends_like(folder, expected):
 # Where the process kills itself. Trials come before steps 3, 6, 9 and 12, checkpoints
 # after every second step.
 @pytest.mark.parametrize(
-    "sort_range, kills",
+    "job, kills",
     [
-        ("local", ["step:1"]),
-        ("local", ["step:5"]),
-        ("local", ["trial:1:before"]),
-        ("global", ["trial:2:selected"]),
-        ("local", ["trial:3:applied"]),
-        ("local", ["trial:4:recorded"]),
-        ("local", ["save:6"]),
-        ("global", ["trial:1:applied", "save:8", "trial:3:selected", "step:13"]),
+        ("sparsity", ["step:1"]),
+        ("sparsity", ["step:5"]),
+        ("sparsity", ["trial:1:before"]),
+        ("global_sparsity", ["trial:2:selected"]),
+        ("sparsity", ["trial:3:applied"]),
+        ("sparsity", ["trial:4:recorded"]),
+        ("sparsity", ["save:6"]),
+        (
+            "global_sparsity",
+            ["trial:1:applied", "save:8", "trial:3:selected", "step:13"],
+        ),
+        ("pruning", ["step:1", "trial:1:before", "step:5"]),
+        ("pruning", ["trial:2:selected", "trial:3:applied", "trial:4:recorded"]),
+        ("pruning", ["save:6", "trial:3:selected", "step:13"]),
     ],
 )
 def test_killed_and_restarted_run_ends_with_the_same_bits(
-    sort_range, kills, uninterrupted, tmp_path
+    job, kills, uninterrupted, tmp_path
 ):
     for kill in kills:
-        assert run(tmp_path, kill, sort_range) == -signal.SIGKILL
-    assert run(tmp_path, sort_range=sort_range) == 0
-    assert_ends_like(tmp_path, uninterrupted(sort_range))
+        assert run(tmp_path, kill, job) == -signal.SIGKILL
+    assert run(tmp_path, job=job) == 0
+    assert_ends_like(tmp_path, uninterrupted(job))
+
+
+# Artifacts are written with the trials, at steps 2, 5, 8 and 11, and at the end. The
+# second kill of each hits a file of the same step that the first one left.
+@pytest.mark.parametrize("moment", ["data", "checkpoint", "manifest"])
+def test_artifact_is_whole_whenever_its_writer_is_killed(
+    moment, uninterrupted, tmp_path
+):
+    for kill in (f"artifact:8:{moment}", "artifact:8:data", f"artifact:11:{moment}"):
+        assert run(tmp_path, kill, "pruning") == -signal.SIGKILL
+        assert read_artifact(str(tmp_path)).manifest["step"] in (5, 8, 11)
+    assert run(tmp_path, job="pruning") == 0
+    untouched = uninterrupted("pruning")
+    assert_ends_like(tmp_path, untouched)
+    actual, expected = (read_artifact(str(f)) for f in (tmp_path, untouched))
+    assert actual.variables == expected.variables
+    assert {**actual.manifest, "checkpoint": ""} == {
+        **expected.manifest,
+        "checkpoint": "",
+    }
+    values = [tf.train.load_checkpoint(each.checkpoint) for each in (actual, expected)]
+    for name in expected.variables:
+        np.testing.assert_array_equal(*(v.get_tensor(name) for v in values), name)
+    # Nothing is left of the writes that were cut short.
+    name = os.path.basename(actual.checkpoint)
+    assert sorted(os.listdir(os.path.dirname(actual.checkpoint))) == [
+        "manifest.json",
+        f"{name}.data-00000-of-00001",
+        f"{name}.index",
+    ]
+
+
+def test_killed_after_the_last_checkpoint_the_last_trials_artifact_is_there(
+    uninterrupted, tmp_path
+):
+    assert run(tmp_path, "artifact:16:data", "pruning") == -signal.SIGKILL
+    # There is nothing left to train, so nothing is written any more.
+    assert run(tmp_path, job="pruning") == 0
+    actual = read_artifact(str(tmp_path))
+    assert actual.manifest["step"] == 11
+    assert actual.variables == read_artifact(str(uninterrupted("pruning"))).variables
 
 
 def test_run_killed_from_outside_at_random_moments_ends_with_the_same_bits(
@@ -90,7 +140,7 @@ def test_run_killed_from_outside_at_random_moments_ends_with_the_same_bits(
     random = np.random.RandomState(5)
     kills = 0
     while True:
-        process = start(tmp_path, "", "local")
+        process = start(tmp_path, "", "sparsity")
         # Importing TensorFlow takes about two seconds, the training less than two.
         try:
             code = process.wait(random.uniform(1.5, 5.0) if kills < 4 else None)
@@ -101,4 +151,4 @@ def test_run_killed_from_outside_at_random_moments_ends_with_the_same_bits(
             continue
         assert code == 0
         break
-    assert_ends_like(tmp_path, uninterrupted("local"))
+    assert_ends_like(tmp_path, uninterrupted("sparsity"))
