@@ -90,12 +90,24 @@ class Attached(abc.ABC):
     def run_trial(self, session, trial, ratio):
         """Brings the kernels to `ratio`, counts the trial, returns a TrialReport."""
 
-    def watch(self, graph, losses, names):
-        """Called when gradients are about to be taken, the forward graph complete.
+    def learn(self, graph, losses, backward):
+        """Looks for what the training graph has that the plan does not know. Called
+        before gradients are taken and again when the graph is complete.
 
         Args:
           losses: tensors whose gradients are taken.
-          names: of the variables they are taken with respect to.
+          backward: the ops that compute gradients.
+        """
+        return None
+
+    @property
+    def gated(self):
+        """Names of the variables, beyond those of its kernels, whose updates it gates;
+        `learn` may find more."""
+        return frozenset()
+
+    def watch(self, graph):
+        """Called when gradients are about to be taken, the forward graph complete.
 
         Returns:
           Tensors whose gradients this compressor wants to see, too.
@@ -103,14 +115,14 @@ class Attached(abc.ABC):
         return []
 
     def observe(self, tensors, gradients):
-        """Gets the gradients of tensors that `watch` gave; None for no gradient."""
+        """Gets the gradients of the tensors that this and other compressors gave from
+        `watch`; None for no gradient."""
         return None
 
-    def watch_finished(self, graph, losses, gradients_of):
+    def watch_finished(self, graph, gradients_of):
         """The counterpart of `watch` and `observe` in a graph that has its gradients.
 
         Args:
-          losses: tensors that the forward pass ends in.
           gradients_of: callable(layer op, index of an input) -> gradients of the input.
         """
         return None

@@ -120,19 +120,19 @@ def in_order(ops):
     In a conditional of TensorFlow 1 the Switch is made after the op that it feeds. The
     way back of a loop is left away: it would be a cycle.
     """
-    ordered, seen = [], set()
+    ordered, left = [], set(ops)
     for start in sorted(ops, key=lambda op: op._id):
         stack = [(start, False)]
         while stack:
             op, done = stack.pop()
             if done:
                 ordered.append(op)
-            elif op not in seen:
-                seen.add(op)
+            elif op in left:
+                left.remove(op)
                 stack.append((op, True))
                 stack.extend(
                     (t.op, False)
                     for t in op.inputs
-                    if t.op not in seen and t.op.type != "NextIteration"
+                    if t.op in left and t.op.type != "NextIteration"
                 )
     return ordered

@@ -54,6 +54,16 @@ def positions(op, kernel):
       op: the layer's op.
       kernel: its graph.layers.Kernel.
     """
+    sizes = _sizes(op, kernel)
+    return int(np.prod([size or 1 for size in sizes], dtype=np.int64))
+
+
+def has_unknown_positions(op, kernel):
+    """Whether `positions` counts a size once that is not known."""
+    return None in _sizes(op, kernel)
+
+
+def _sizes(op, kernel):
     if op.type in ("MatMul", "SparseMatMul"):
         return _rows(op, kernel)
     is_transposed = op.type == "Conv2DBackpropInput"
@@ -62,23 +72,19 @@ def positions(op, kernel):
         "data_format"
     ).startswith(b"NC")
     del sizes[0 if channels_first else -1]
-    return _product(sizes)
+    return sizes
 
 
 def _rows(op, kernel):
-    """Rows of an example: one, or those that a Reshape from [batch, ..., taps] laid
-    below each other, as tf.layers.dense does."""
+    """Sizes whose product is an example's rows: none for a single row, or those that a
+    Reshape from [batch, ..., taps] laid below each other, as tf.layers.dense does."""
     taps = kernel.matrix_shape[0]
     for operand in op.inputs:
         if operand.op.type == "Reshape":
             before = operand.op.inputs[0].shape
             if (before.rank or 0) > 2 and before.as_list()[-1] == taps:
-                return _product(before.as_list()[1:-1])
-    return 1
-
-
-def _product(sizes):
-    return int(np.prod([size or 1 for size in sizes], dtype=np.int64))
+                return before.as_list()[1:-1]
+    return []
 
 
 def _output_axes(layer, produced):

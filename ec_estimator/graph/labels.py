@@ -54,6 +54,27 @@ class Labels:
             a, b = a[apart], b[apart]
         return roots
 
+    def spread(self, known):
+        """Numbers for all labels, where those of some are known.
+
+        Args:
+          known: [(label vector, number of each of its labels)].
+
+        Returns:
+          [labels] the number that was given; for the others that of the labels they are
+          united with, or -1 where these have none, or several.
+        """
+        roots = self.roots()
+        numbers = np.full(len(roots), -1)
+        for vector, its in known:
+            numbers[vector] = its
+        given = np.nonzero(numbers >= 0)[0]
+        largest, smallest = np.full(len(roots), -1), np.full(len(roots), np.inf)
+        np.maximum.at(largest, roots[given], numbers[given])
+        np.minimum.at(smallest, roots[given], numbers[given])
+        agreed = np.where(largest == smallest, largest, -1)[roots]
+        return np.where(numbers >= 0, numbers, agreed)
+
     def frozen_reasons(self, roots):
         """{root of a frozen group: the first reason that froze it}."""
         reasons = {}

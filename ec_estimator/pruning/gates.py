@@ -7,11 +7,16 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.compressor import Attached, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
-from ec_estimator.graph.channels import find_channels
+from ec_estimator.graph.planned import planned_channels
 from ec_estimator.graph.structure import layer_structures
-from ec_estimator.graph.variables import checkpoint_name, slice_info
+from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors
-from ec_estimator.pruning.artifact import FOLDER, fetch_values, write_artifact
+from ec_estimator.pruning.artifact import (
+    FOLDER,
+    fetch_values,
+    join_kept,
+    write_artifact,
+)
 from ec_estimator.pruning.selection import choose
 from ec_estimator.rewrite import tf_private
 from ec_estimator.rewrite.updates import zero_out
@@ -22,8 +27,12 @@ class Gates(Attached):
 
     def __init__(self, config, kernels, groups, variables):
         self._config = config
-        self._gated = sorted({part for kernel in kernels for part in kernel.parts})
+        self._gated = {part for kernel in kernels for part in kernel.parts}
         self._groups = groups
+        # Of all variables that hold or read channels, in the plan's group numbers.
+        self._axes = groups.channels.axes
+        self._readers = groups.channels.readers
+        self._readings = []
         self._variables = variables
         self._edges = {}
         # {variable name: [its shares of the derivatives]}, and all shares by group.
@@ -55,27 +64,46 @@ class Gates(Attached):
 
     def _mask(self, name, alive):
         """1 where a reader's weights live; broadcasts to the variable's shape."""
-        channels = self._groups.channels
-        rank = len(channels.axes[name])
+        rank = len(self._axes[name])
         mask = tf.ones([1] * rank)
-        for axis in channels.readers[name]:
-            vector = channels.axes[name][axis]
+        for axis in self._readers[name]:
+            vector = self._groups.removable(self._axes[name][axis])
+            lives = tf.gather(alive, np.maximum(vector, 0))
+            lives = tf.maximum(lives, (vector < 0).astype(np.float32))
             shape = [-1 if other == axis else 1 for other in range(rank)]
-            mask *= tf.reshape(tf.gather(alive, vector), shape)
+            mask *= tf.reshape(lives, shape)
         return tf.cast(mask, self._variables[name].dtype.base_dtype)
 
-    def watch(self, graph, losses, names):
+    def learn(self, graph, losses, backward):
+        groups = self._groups
+        self._variables = {v.op.name: v for v in graph.get_collection("variables")}
+        seen = planned_channels(graph, losses, groups.channels, backward)
+        self._axes, self._readers = seen.axes, seen.readers
+        self._structure = layer_structures(losses)
+        self._readings = [
+            (reading, groups.removable(reading.groups)) for reading in seen.readings
+        ]
+        self._gated |= {
+            name
+            for name, axes in self._readers.items()
+            if name in self._variables
+            # A table, whose first axis has no channels, gets sparse gradients.
+            and not any(vector is None for vector in self._axes[name])
+            and any((groups.removable(self._axes[name][a]) >= 0).any() for a in axes)
+        }
+
+    @property
+    def gated(self):
+        return self._gated
+
+    def watch(self, graph):
         """Gives every reading layer an edge of its own to its kernel.
 
         A gradient with respect to the edge is that of the layer alone: no regularizer
         that reads the same variable has a share in it. An Identity costs nothing.
         """
-        self._structure = layer_structures(losses)
-        seen = find_channels(graph, (), losses)
-        to_plan = self._translation(seen)
         edges = []
-        for reading in seen.readings:
-            groups = to_plan[reading.groups]
+        for reading, groups in self._readings:
             if reading.op in self._edges or not (groups >= 0).any():
                 continue
             op = graph.get_operation_by_name(reading.op)
@@ -90,15 +118,11 @@ class Gates(Attached):
     def observe(self, edges, gradients):
         by_edge = {edge.name: rest for edge, *rest in self._edges.values()}
         for edge, gradient in zip(edges, gradients):
-            if gradient is not None:
+            if gradient is not None and edge.name in by_edge:
                 self.contribute(edge, gradient, *by_edge[edge.name])
 
-    def watch_finished(self, graph, losses, gradients_of):
-        self._structure = layer_structures(losses)
-        seen = find_channels(graph, (), losses)
-        to_plan = self._translation(seen)
-        for reading in seen.readings:
-            groups = to_plan[reading.groups]
+    def watch_finished(self, graph, gradients_of):
+        for reading, groups in self._readings:
             op = graph.get_operation_by_name(reading.op)
             if (groups >= 0).any():
                 for gradient in gradients_of(op, reading.index):
@@ -122,19 +146,6 @@ class Gates(Attached):
             share = tf.math.unsorted_segment_sum(share, groups, self._groups.count)
         self._contributions.append(share)
 
-    def _translation(self, seen):
-        """Group numbers of another graph's channels -> those of the plan; -1: none."""
-        count = 1 + max(
-            (v.max() for axes in seen.axes.values() for v in axes if v is not None),
-            default=-1,
-        )
-        numbers = np.full(count, -1)
-        for name, axes in self._groups.channels.axes.items():
-            for mine, its in zip(axes, seen.axes.get(name, ())):
-                if mine is not None and its is not None:
-                    numbers[its] = np.where(self._groups.selectable[mine], mine, -1)
-        return numbers
-
     def finish(self, companions):
         with tf.name_scope("ec_estimator/pruning/trial_ops/"):
             if self._contributions:
@@ -149,7 +160,7 @@ class Gates(Attached):
                 self._alive.assign(self._new_alive),
             ]
             # A reader that is not trained has to stop reading all the same.
-            for name in self._gated:
+            for name in sorted(self._gated):
                 updates.extend(self._resets(name, companions.get(name, [])))
             self._trial = tf.group(*updates)
 
@@ -191,35 +202,21 @@ class Gates(Attached):
         alive = session.run(self._alive) > 0
         everything = np.ones_like(alive)
         groups, trials = self._groups, int(session.run(self._trials))
-        kept = self._kept(variables, alive)
+        kept = {n: groups.kept(axes, alive) for n, axes in self._axes.items()}
+        served = [v for v in variables if v.op.name in groups.channels.axes]
         facts = {
             "trials": trials,
             "num_trials": self._config.num_trials,
             "params": [groups.params(everything), groups.params(alive)],
             "macs": [groups.macs(everything), groups.macs(alive)],
             "layers": [layer._asdict() for layer in groups.layers],
-            "served": sorted(kept),
+            "served": sorted({checkpoint_name(variable) for variable in served}),
             "structure": self._structure,
         }
         write_artifact(
             os.path.join(folder, FOLDER),
             fetch_values(session, variables),
-            kept,
+            join_kept(variables, kept),
             facts,
             step,
         )
-
-    def _kept(self, variables, alive):
-        """{checkpoint name: for each axis which positions stay}, partitions joined."""
-        kept = {}
-        for variable in variables:
-            if variable.op.name not in self._groups.channels.axes:
-                continue
-            axes = self._groups.kept(variable.op.name, alive)
-            name = checkpoint_name(variable)
-            if name in kept:
-                info = slice_info(variable)
-                axis = next(a for a, start in enumerate(info.var_offset) if start)
-                axes[axis] = np.concatenate([kept[name][axis], axes[axis]])
-            kept[name] = axes
-        return kept

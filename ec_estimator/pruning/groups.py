@@ -1,5 +1,6 @@
 """What can be pruned, in which units, and what a cut would leave. Data only."""
 import dataclasses
+import re
 import zlib
 from typing import Tuple
 
@@ -20,6 +21,7 @@ class Groups:
     stages: [count] the stage of each group. Groups made by the same layers form a
       stage: the channels of one layer, or of all layers that add up to a residual
       stream. -1 for groups that can't be removed.
+    makers: for each stage the names of the kernels that make its channels.
     layers: how each layer uses its kernel, for counting multiply-accumulates.
     """
 
@@ -28,23 +30,28 @@ class Groups:
     selectable: np.ndarray
     members: np.ndarray
     stages: np.ndarray
+    makers: Tuple[Tuple[str, ...], ...]
     layers: Tuple[LayerUse, ...] = ()
 
-    def kept(self, variable, alive):
+    def kept(self, axes, alive):
         """For each axis of a variable which positions stay; None: all.
 
         Args:
+          axes: for each axis a vector with the group of each position, -1 for none; or
+            None.
           alive: [count] bool.
         """
-        return [
-            None if vector is None else alive[vector]
-            for vector in self.channels.axes[variable]
-        ]
+        alive = np.append(alive, True)
+        return [None if vector is None else alive[vector] for vector in axes]
+
+    def removable(self, vector):
+        """A vector of groups, or -1 for none, with -1 for those that always stay."""
+        return np.where(np.append(self.selectable, False)[vector], vector, -1)
 
     def size(self, variable, alive):
         """Entries that a variable has after the cut."""
         shape = self.channels.shapes[variable]
-        kept = self.kept(variable, alive)
+        kept = self.kept(self.channels.axes[variable], alive)
         return int(
             np.prod(
                 [n if k is None else np.count_nonzero(k) for n, k in zip(shape, kept)],
@@ -132,7 +139,19 @@ def make_groups(channels, allowed):
                 selectable[vector] = False
     stages = np.full(count, -1)
     stages[selectable] = np.unique(signature[selectable], return_inverse=True)[1]
-    return Groups(channels, count, selectable, members, stages)
+    makers = _makers(channels, stages)
+    return Groups(channels, count, selectable, members, stages, makers)
+
+
+def _makers(channels, stages):
+    """Kernels of each stage, in the order they were made; partitions under one name."""
+    makers = [{} for _ in range(stages.max(initial=-1) + 1)]
+    for name, axes in channels.producers.items():
+        for axis in axes:
+            for stage in np.unique(stages[channels.axes[name][axis]]):
+                if stage >= 0:
+                    makers[stage][re.sub(r"/part_\d+$", "", name)] = True
+    return tuple(tuple(names) for names in makers)
 
 
 def _some(vector):

@@ -2,10 +2,11 @@
 import dataclasses
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.graph.channels import find_channels
-from ec_estimator.graph.cost import layer_use
+from ec_estimator.graph.cost import has_unknown_positions, layer_use
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, scope_reason
 from ec_estimator.pruning.gates import Gates
@@ -55,6 +56,8 @@ class Pruner(Compressor):
             for layer, decision in zip(model.layers, decisions)
             if layer.kernel and decision != TRAINS_ONLY
         )
+        if self.config.ratio_metric == "macs":
+            _warn_of_unknown_sizes(model)
         groups = dataclasses.replace(groups, layers=layers)
         return Decisions(decisions, tuple(sorted(readers)), groups)
 
@@ -88,6 +91,25 @@ class Pruner(Compressor):
 
     def attach(self, kernels, variables, details):
         return Gates(self.config, kernels, details, variables)
+
+
+def _warn_of_unknown_sizes(model):
+    unknown = [
+        layer.op
+        for layer in model.layers
+        if layer.kernel
+        and has_unknown_positions(
+            model.graph.get_operation_by_name(layer.op), layer.kernel
+        )
+    ]
+    if unknown:
+        tf.logging.warning(
+            "pruning: the spatial sizes of %s%s are not known before training, so "
+            "ratio_metric='macs' counts these layers as if they had a single pixel; "
+            "give the features static shapes, or use ratio_metric='params'",
+            ", ".join(unknown[:5]),
+            f" and {len(unknown) - 5} more layers" if len(unknown) > 5 else "",
+        )
 
 
 def _reads_any(kernel, groups):

@@ -51,7 +51,30 @@ def choose(groups, importance, alive, ratio, sort_range, align, remaining):
             high = middle - 1
     # What earlier trials removed stays away, also if alignment would give it back.
     left = after(low) & alive
-    return Choice(left, 1.0 - remaining(left), ())
+    return Choice(left, 1.0 - remaining(left), _notes(groups, left, align))
+
+
+def _notes(groups, left, align):
+    """Which layers are as narrow now as they may get."""
+    notes = []
+    for stage, makers in enumerate(groups.makers):
+        mine = groups.stages == stage
+        size, kept = np.count_nonzero(mine), np.count_nonzero(left[mine])
+        if kept > _least(size, align):
+            continue
+        names, one = " and ".join(makers), len(makers) == 1
+        channels = "channel" if kept == 1 else f"{kept} channels"
+        if kept == size:
+            notes.append(f"{names} {'has' if one else 'have'} no channel to spare")
+        else:
+            keep = "keeps its" if one else "keep their"
+            notes.append(f"{names} {keep} last {channels}")
+    return tuple(notes)
+
+
+def _least(sizes, align):
+    """How many groups stages of these sizes have to keep; also their step."""
+    return np.where(np.asarray(sizes) >= align, align, 1)
 
 
 def _ranks_in_stage(stages, scores):
@@ -75,7 +98,7 @@ def _restore(stages, left, removed, align):
     sizes = np.bincount(stages[stages >= 0])
     gone = np.bincount(stages[removed], minlength=len(sizes))
     kept = sizes - gone
-    step = np.where(sizes >= align, align, 1)
+    step = _least(sizes, align)
     wanted = np.minimum(sizes, np.maximum(-(-kept // step), 1) * step)
     back = wanted - kept
     if not back.any():

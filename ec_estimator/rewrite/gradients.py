@@ -8,7 +8,7 @@ from ec_estimator.rewrite import tf_private
 
 
 @contextlib.contextmanager
-def gated_gradients(graph, names, gate, watch, observe):
+def gated_gradients(graph, is_gated, gate, watch, observe):
     """While open, a gradient with respect to a planned kernel comes out gated.
 
     So whatever the user's code does with it next (clipping by norm, averaging,
@@ -16,7 +16,8 @@ def gated_gradients(graph, names, gate, watch, observe):
 
     Args:
       graph: the training graph.
-      names: names of the planned variables.
+      is_gated: callable(variable name) -> whether its gradients are gated; asked after
+        `watch`, which may find more such variables.
       gate: callable(variable name, gradient) -> gradient.
       watch: callable(losses, names of the variables) -> further tensors whose
         gradients are wanted.
@@ -33,7 +34,7 @@ def gated_gradients(graph, names, gate, watch, observe):
         observe(watched, gradients[len(xs) :])
         return [
             gate(x.op.name, _dense(x.op.name, gradient))
-            if gradient is not None and x.op.name in names
+            if gradient is not None and is_gated(x.op.name)
             else gradient
             for x, gradient in zip(xs, gradients)
         ]

@@ -48,7 +48,7 @@ class Attachment:
         self.plan = plan
         self.compressors = compressors
         self._attached = None
-        self._watched = []
+        self._losses = []
         # What comes straight from a gated gradient needs no second multiplication.
         self._gated = set()
         self._parts = {
@@ -60,8 +60,15 @@ class Attachment:
 
     @property
     def names(self):
-        """The names of all planned variables."""
-        return frozenset().union(*self._parts.values())
+        """The names of all variables whose updates are gated: those that are planned
+        and, once compressors have looked at the training graph, what they found."""
+        found = [attached.gated for attached in self._attached or ()]
+        return frozenset().union(*self._parts.values(), *found)
+
+    def _named(self):
+        """(Attached, names of the variables whose updates it gates)."""
+        for compressor, attached in zip(self.compressors, self.attached):
+            yield attached, self._parts[compressor.name] | attached.gated
 
     @property
     def attached(self):
@@ -95,8 +102,8 @@ class Attachment:
             source = source.op.inputs[0]
         if (name, source.name) in self._gated:
             return update
-        for compressor, attached in zip(self.compressors, self.attached):
-            if name in self._parts[compressor.name]:
+        for attached, names in self._named():
+            if name in names:
                 update = attached.gate(name, update)
         self._gated.add((name, update.name))
         return update
@@ -104,31 +111,47 @@ class Attachment:
     def gradients(self):
         """Context in which gradients that are taken come out gated."""
         return gated_gradients(
-            self.graph, self.names, self.gate, self._watch, self._observe
+            self.graph,
+            lambda name: name in self.names,
+            self.gate,
+            self._watch,
+            self._observe,
         )
 
+    def learn(self, losses=()):
+        """Has the compressors look at the graph as it is now.
+
+        Args:
+          losses: tensors whose gradients are taken, besides those of earlier calls.
+        """
+        self._losses = list(dict.fromkeys([*self._losses, *losses]))
+        backward = backward_ops(self.graph).values()
+        backward = frozenset(op for ops in backward for op in ops)
+        for attached in self.attached:
+            attached.learn(self.graph, self._losses, backward)
+
     def _watch(self, losses, names):
-        if self.names.isdisjoint(names):
+        trainable = {
+            v.op.name for v in self.graph.get_collection("trainable_variables")
+        }
+        if trainable.isdisjoint(names):
             return []
-        self._watched = [a.watch(self.graph, losses, names) for a in self.attached]
-        return [tensor for tensors in self._watched for tensor in tensors]
+        self.learn(losses)
+        return [t for attached in self.attached for t in attached.watch(self.graph)]
 
     def _observe(self, tensors, gradients):
-        gradients = iter(gradients)
-        for attached, watched in zip(self._attached or (), self._watched):
-            attached.observe(watched, [next(gradients) for _ in watched])
-        self._watched = []
+        for attached in self._attached or ():
+            attached.observe(tensors, gradients)
 
     def finish(self):
         """Completes a graph that now has its optimizer."""
-        attached = self.attached  # Raises what is wrong before anything is changed.
+        self.learn()  # Raises what is wrong before anything is changed.
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
         companions = companions or {name: [] for name in self.names}
         self.plan = self.plan.without_untrained(companions)
-        for compressor, part in zip(self.compressors, attached):
-            names = self._parts[compressor.name]
+        for part, names in self._named():
             part.finish({n: c for n, c in companions.items() if n in names})
         self.initialize_with_model(self.state)
 
@@ -163,9 +186,10 @@ def attach_to_finished_graph(graph, compressors):
     plan = make_plan("session", graph, layers, None, compressors, losses)
     attachment = Attachment(graph, plan, compressors)
     with graph.as_default():
+        attachment.learn(losses)
         for attached in attachment.attached:
             attached.watch_finished(
-                graph, losses, lambda op, index: kernel_gradients(backward, op, index)
+                graph, lambda op, index: kernel_gradients(backward, op, index)
             )
         for name in sorted(attachment.names):
             for reader in gate_gradients(graph, backward, name, attachment.gate):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.graph.channels import find_channels
-from ec_estimator.graph.cost import layer_use
+from ec_estimator.graph.cost import has_unknown_positions, layer_use
 from ec_estimator.graph.layers import find_layers
 
 
@@ -77,3 +77,14 @@ def test_a_kernel_that_is_used_both_ways_round_has_an_output_axis_for_each():
         return tf.matmul(tf.nn.relu(tf.matmul(x, kernel)), kernel, transpose_b=True)
 
     assert uses(build, [None, 10]) == [("k", (1,), 1), ("k", (0,), 1)]
+
+
+def test_only_sizes_that_are_counted_may_be_unknown():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, None, 6, 3])
+        y = tf.layers.conv2d(x, 4, 3)
+        tf.layers.dense(tf.reduce_mean(y, [1, 2]), 2)
+        conv, dense = find_layers(graph)
+        for layer, unknown in ((conv, True), (dense, False)):
+            op = graph.get_operation_by_name(layer.op)
+            assert has_unknown_positions(op, layer.kernel) == unknown

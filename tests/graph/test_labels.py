@@ -98,3 +98,20 @@ def test_nothing_frozen_has_no_reasons():
     labels.new(2)
     labels.freeze(labels.new(0), "an empty axis")
     assert labels.frozen_reasons(labels.roots()) == {}
+
+
+def test_unknown_labels_take_the_number_that_those_they_are_united_with_have():
+    labels = Labels()
+    known, other, unknown = labels.new(3), labels.new(1), labels.new(4)
+    labels.unite(unknown[:3], known)
+    # The third is united with two numbers, the fourth with none.
+    labels.unite(unknown[2:3], other)
+    numbers = labels.spread([(known, [5, 0, 6]), (other, [7])])
+    assert numbers.tolist() == [5, 0, 6, 7, 5, 0, -1, -1]
+
+
+def test_known_numbers_stay_whatever_they_are_united_with():
+    labels = Labels()
+    a, b = labels.new(2), labels.new(2)
+    labels.unite(a, b)
+    assert labels.spread([(a, [1, 2]), (b, [3, 4])]).tolist() == [1, 2, 3, 4]

@@ -191,6 +191,36 @@ def test_nothing_pruned_is_said_at_the_trial(tmp_path, caplog):
     assert "pruning: trial 1 removed nothing" in caplog.text
 
 
+def test_layers_that_keep_their_last_channel_are_named_at_the_trial(tmp_path, caplog):
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, padding="same", name="stem")
+        y = tf.layers.conv2d(tf.nn.relu(h), 8, 3, padding="same", name="branch")
+        h = tf.layers.conv2d(tf.nn.relu(h + y), 6, 3, name="last")
+        return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES)
+
+    with caplog.at_level("INFO"):
+        run(tmp_path, network, pruner(compression_ratio=1.0, channel_align=4))
+    notes = "pruning: stem/kernel and branch/kernel keep their last 4 channels"
+    assert notes in caplog.text
+    assert "pruning: last/kernel keeps its last 4 channels" in caplog.text
+
+
+@pytest.mark.parametrize("metric", ["macs", "params"])
+def test_layers_of_unknown_size_are_warned_about_where_it_counts(
+    metric, tmp_path, caplog
+):
+    def network(x, training):
+        x = tf.placeholder_with_default(x, [None, None, None, 3])
+        h = tf.layers.conv2d(x, 8, 3, name="open", activation=tf.nn.relu)
+        return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES, name="known")
+
+    with caplog.at_level("WARNING"):
+        run(tmp_path, network, pruner(ratio_metric=metric))
+    warned = "the spatial sizes of open/Conv2D are not known" in caplog.text
+    assert warned == (metric == "macs")
+    assert "known/MatMul" not in caplog.text
+
+
 def test_coverage_says_what_froze_a_layer(tmp_path):
     def network(x, training):
         h = tf.layers.dense(tf.layers.flatten(x), 8, tf.nn.relu, name="free")

@@ -13,6 +13,7 @@ class Stages:
     def __init__(self, stages):
         self.stages = np.array(stages)
         self.count = len(stages)
+        self.makers = [(f"layer{n}",) for n in range(1 + max(stages))]
         self.selectable = self.stages >= 0
 
     def remaining(self, alive):
@@ -48,6 +49,33 @@ def test_a_stage_keeps_a_multiple_of_align_where_it_is_that_wide():
     choice = pick(stages, list(range(8)) + [0, 1, 2], 1.0, align=4)
     assert choice.alive[:8].tolist() == [False] * 4 + [True] * 4
     assert choice.alive[8:].sum() == 1
+
+
+def test_layers_that_keep_their_last_channels_are_named():
+    stages = [0] * 8 + [1] * 3 + [2]
+    choice = pick(stages, list(range(11)) + [0], 1.0)
+    assert choice.notes == (
+        "layer0 keeps its last channel",
+        "layer1 keeps its last channel",
+        "layer2 has no channel to spare",
+    )
+    assert pick(stages, list(range(12)), 0.5).notes == (
+        "layer2 has no channel to spare",
+    )
+    choice = pick([0] * 8 + [1] * 3, range(11), 1.0, align=4)
+    assert choice.notes == (
+        "layer0 keeps its last 4 channels",
+        "layer1 keeps its last channel",
+    )
+
+
+def test_layers_that_go_together_are_named_together():
+    groups = Stages([0, 0, 0])
+    groups.makers = [("a/kernel", "b/kernel")]
+    choice = choose(
+        groups, np.arange(3), np.ones(3, bool), 1.0, "global", 1, groups.remaining
+    )
+    assert choice.notes == ("a/kernel and b/kernel keep their last channel",)
 
 
 def test_what_is_gone_stays_gone():
