@@ -7,7 +7,16 @@
         --sparsifier_sparse_block_shape=1,16 --sparsifier_step_interval=200
 
 The first line trains the dense model that the second one starts from, some two hours
-on two cores. The data comes from `python -m examples.make_cifar10_tfrecords`. A program
+on two cores. Pruning takes two trainings, the second one of the small network:
+
+    python -m examples.cifar10 --data_dir=cifar10 --model_dir=pruned --epochs=2 \\
+        --warm_start_from=dense --learning_rate=0.05 \\
+        --compressor=pruner --pruner_compression_ratio=0.5 \\
+        --pruner_ratio_metric=macs --pruner_step_interval=78 --pruner_num_trials=10
+    python -m examples.cifar10 --data_dir=cifar10 --model_dir=small --epochs=3 \\
+        --finetune_from=pruned --learning_rate=0.05 --export=saved_model
+
+The data comes from `python -m examples.make_cifar10_tfrecords`. A program
 of your own can take its flags from ec_estimator in the same way; one that needs nothing
 more than this is run by `python -m ec_estimator train --model=examples.cifar10` with
 the same flags and --train_steps.
@@ -91,8 +100,11 @@ def train(compressors):
     is_new = tf.train.latest_checkpoint(FLAGS.model_dir) is None
     start = FLAGS.warm_start_from if is_new else None
     steps = train_steps()
+    network = model_fn
+    if FLAGS.finetune_from:
+        network = ec.finetune(model_fn, FLAGS.finetune_from)
     estimator = tf.estimator.Estimator(
-        ec.compress(model_fn, compressors) if compressors else model_fn,
+        ec.compress(network, compressors) if compressors else network,
         FLAGS.model_dir,
         tf.estimator.RunConfig(
             save_checkpoints_steps=FLAGS.save_checkpoints_steps or max(1, steps // 10)
@@ -129,5 +141,12 @@ def main(_):
 
 if __name__ == "__main__":
     ec.flags.define()
+    # Only here: `python -m ec_estimator finetune` has a flag of its own for it.
+    flags.DEFINE_string("finetune_from", None, "model_dir of a pruning run")
     flags.mark_flag_as_required("model_dir")
+    flags.register_multi_flags_validator(
+        ["finetune_from", "warm_start_from"],
+        lambda values: None in values.values(),
+        "the small network starts from --finetune_from: leave --warm_start_from away",
+    )
     app.run(main)

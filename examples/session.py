@@ -20,18 +20,27 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("save_dir", "demo_output/session", "folder for the hook's files")
 
 
-def train(save_dir):
-    """The usual loop, until the data ends."""
-    # define model architecture ...
+def build_model(epochs):
+    """A training graph on the digits, as its author wrote it.
+
+    Returns:
+      The train_op, to be run until the data ends.
+    """
     (images, labels), _ = digits_model.load_data()
     data = tf.data.Dataset.from_tensor_slices((images, labels))
-    data = data.shuffle(len(labels)).repeat(6).batch(64)
+    data = data.shuffle(len(labels)).repeat(epochs).batch(64)
     images, labels = tf.data.make_one_shot_iterator(data).get_next()
     logits = digits_model.network(images, training=True)
     loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         optimizer = tf.train.AdamOptimizer(1e-3)
-        train_op = optimizer.minimize(loss, tf.train.get_or_create_global_step())
+        return optimizer.minimize(loss, tf.train.get_or_create_global_step())
+
+
+def train(save_dir):
+    """The usual loop, until the data ends."""
+    # define model architecture ...
+    train_op = build_model(epochs=6)
 
     sparsifier_config = SparsifierConfig(
         target_sparse_ratio=0.6,

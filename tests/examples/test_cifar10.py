@@ -82,6 +82,50 @@ def test_dense_then_sparse_then_exported(tmp_path, data_dir):
     assert ratios["conv2d/kernel"] == pytest.approx(256 / 432)
 
 
+def test_pruned_then_finetuned_then_exported(tmp_path, data_dir):
+    common = [f"--data_dir={data_dir}", "--batch_size=8", "--learning_rate=0.001"]
+    pruned = run(
+        "examples.cifar10",
+        *common,
+        "--compressor=pruner",
+        "--pruner_compression_ratio=0.5",
+        "--pruner_prune_sort_range=local",
+        f"--model_dir={tmp_path / 'pruned'}",
+        "--train_steps=2",
+    )
+    assert pruned.returncode == 0, pruned.stderr
+
+    small = run(
+        "examples.cifar10",
+        *common,
+        f"--finetune_from={tmp_path / 'pruned'}",
+        f"--model_dir={tmp_path / 'small'}",
+        "--train_steps=2",
+        "--export=saved_model",
+    )
+    assert small.returncode == 0, small.stderr
+    export = small.stdout.split("exported: ")[1].strip()
+    reader = tf.train.load_checkpoint(os.path.join(export, "variables", "variables"))
+    shapes = reader.get_variable_to_shape_map()
+    # Each stage loses half of its 16, 32 or 64 channels.
+    assert shapes["conv2d/kernel"] == [3, 3, 3, 8]
+    assert shapes["conv2d_7/kernel"] == [1, 1, 8, 16]
+    assert shapes["batch_normalization_20/moving_mean"] == [32]
+    assert shapes["dense/kernel"] == [32, 10]
+
+
+def test_a_small_network_does_not_start_from_elsewhere(data_dir):
+    result = run(
+        "examples.cifar10",
+        f"--data_dir={data_dir}",
+        "--model_dir=m",
+        "--finetune_from=pruned",
+        "--warm_start_from=dense",
+    )
+    assert result.returncode == 1
+    assert "starts from --finetune_from: leave --warm_start_from away" in result.stderr
+
+
 def test_it_is_a_module_for_the_command_line_too(data_dir):
     result = run(
         "ec_estimator plan",
