@@ -88,7 +88,7 @@ def test_constants_in_the_branches_of_a_conditional(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["keras_estimator", "dnn"])
+@pytest.mark.parametrize("name", ["keras_estimator", "dnn", "wide_and_deep"])
 def test_estimators_that_others_made(name, tmp_path):
     folder = str(tmp_path / "pruned")
     config = ec.PrunerConfig(compression_ratio=0.5, step_interval=2, num_trials=2)
