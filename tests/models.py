@@ -46,7 +46,7 @@ def classifier(network, shape, optimizer=None):
                 predictions={"logits": logits, "probabilities": tf.nn.softmax(logits)},
             )
         entropy = tf.losses.sparse_softmax_cross_entropy(labels, logits)
-        loss = entropy + tf.losses.get_regularization_loss()
+        loss = tf.losses.get_total_loss()
         if not training:
             metrics = {
                 "accuracy": tf.metrics.accuracy(labels, tf.argmax(logits, 1)),

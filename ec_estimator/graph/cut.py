@@ -4,7 +4,7 @@ import numpy as np
 from ec_estimator.graph.channel_rules import ALIGNED, CHANNEL_PARAMETERS, SIZE_OPERAND
 from ec_estimator.graph.channels import in_order
 from ec_estimator.graph.flow import Flow
-from ec_estimator.graph.variables import checkpoint_name, slice_info
+from ec_estimator.graph.variables import checkpoint_name, initializers, slice_info
 
 _READS = ("Identity", "ReadVariableOp")
 
@@ -16,20 +16,24 @@ class Cut:
       graph: tf.Graph of the whole model's forward pass.
       kept: {checkpoint name of a variable: for each axis the kept positions, or None
         for all}.
+      fixed: checkpoint names of the variables that are cut just so. Others, which only
+        train or predict nothing, are cut further where they are tied to these.
 
     Example: a kernel [3, 3, 16, 32] that keeps 20 of its output channels leaves its
     convolution's output with 20 of 32 channels, and so the batch norm after it, the
     gate of a squeeze-and-excite block and the operand of a flattening Reshape.
     """
 
-    def __init__(self, graph, kept):
+    def __init__(self, graph, kept, fixed):
         self._flow = Flow(graph)
         ops = graph.get_operations()
         self._operations = {op.name: op for op in ops}
-        for op in in_order(ops):
+        # A first value that is another variable's binds nothing.
+        first = initializers(graph)
+        for op in in_order(set(ops) - first):
             self._flow.visit(op)
         roots = self._flow.labels.roots()
-        alive = np.ones(len(roots), bool)
+        known, own = np.zeros(len(roots), bool), np.ones(len(roots), bool)
         # A partition is split otherwise when the whole is smaller.
         self._parts = set()
         for variable in graph.get_collection("variables"):
@@ -38,10 +42,16 @@ class Cut:
                 continue
             if slice_info(variable):
                 self._parts.add(variable.op.name)
+            is_fixed = checkpoint_name(variable) in fixed
             for vector, gone in zip(born, _removed(variable, kept)):
-                if vector is not None and gone is not None:
-                    alive[roots[vector[gone]]] = False
-        self._alive = alive[roots]
+                if vector is not None and (is_fixed or gone is not None):
+                    known[vector] = True
+                    own[vector] = True if gone is None else ~gone
+        # What is not known goes with what it is tied to, if that is of one mind.
+        dies, lives = np.zeros(len(roots), bool), np.zeros(len(roots), bool)
+        dies[roots[known & ~own]] = True
+        lives[roots[known & own]] = True
+        self._alive = np.where(known, own, (~dies | lives)[roots])
 
     def variables(self):
         """{variable name: `axes` of it}, without parts of partitioned ones.

@@ -9,6 +9,7 @@ from typing import Dict, NamedTuple, Tuple
 
 from ec_estimator.graph.channels import Reading, in_order
 from ec_estimator.graph.flow import Flow
+from ec_estimator.graph.variables import initializers
 from ec_estimator.graph.walk import ancestors, descendants
 
 _ASSIGNMENTS = (
@@ -48,7 +49,7 @@ def planned_channels(graph, losses, plan, backward=frozenset()):
     writes = {op for op in forward if op.type in _ASSIGNMENTS}
     for op in in_order((forward | in_loss) - writes):
         flow.visit(op)
-    for op in writes - _initializers(graph):
+    for op in writes - initializers(graph):
         _unite_written(flow, op)
     numbers = flow.labels.spread(
         (mine, number)
@@ -78,10 +79,6 @@ def planned_channels(graph, losses, plan, backward=frozenset()):
         if op in in_loss
     )
     return Planned(axes, readers, readings)
-
-
-def _initializers(graph):
-    return {variable.initializer for variable in graph.get_collection("variables")}
 
 
 def _unite_written(flow, op):

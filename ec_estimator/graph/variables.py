@@ -75,3 +75,10 @@ def _optimizer_inputs(graph):
                     source = source.inputs[0].op
                 names.add(source.name)
     return names
+
+
+def initializers(graph):
+    """The ops that give variables their first values."""
+    found = [v.initializer for v in graph.get_collection("variables")]
+    # tf.train.init_from_checkpoint makes an initializer a Tensor.
+    return {getattr(initializer, "op", initializer) for initializer in found}

@@ -1,10 +1,10 @@
 """The whole model's forward pass, in a scratch graph beside the small one's."""
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.graph.survey import outputs_of, placeholders
-from ec_estimator.graph.walk import ancestors
+from ec_estimator.graph.walk import ancestors, descendants
 from ec_estimator.rewrite import tf_private
 
 # Where the scratch graph has what the other graph reads its input from.
@@ -13,11 +13,14 @@ INPUTS = "ec_estimator/inputs"
 
 class Whole(NamedTuple):
     """graph: the scratch graph; ends: the tensors that its forward pass ends in;
-    shapes: {op name: static shape of each output as it was when the op was made}."""
+    shapes: {op name: static shape of each output as it was when the op was made};
+    derived: ops of gradients that are part of the forward pass, and what is computed
+    from them. TensorFlow sized them by the tensors it found."""
 
     graph: tf.Graph
     ends: Tuple[Any, ...]
     shapes: Dict[str, Tuple[tf.TensorShape, ...]]
+    derived: FrozenSet[Any]
 
     def forward_ops(self):
         """The ops that the ends are computed from, in the order they were made."""
@@ -56,11 +59,14 @@ def build_whole(model_fn, features, labels, mode, like):
         shapes[op.name] = tuple(tensor.shape for tensor in op.outputs)
         return op
 
-    losses = []
+    losses, gradient_ops = [], set()
 
     def stop(take, ys, xs):
         if not ends_forward_pass(xs):
-            return take(xs)
+            before = set(graph.get_operations())
+            gradients = take(xs)
+            gradient_ops.update(set(graph.get_operations()) - before)
+            return gradients
         losses.extend(ys if isinstance(ys, (list, tuple)) else [ys])
         raise _ForwardComplete()
 
@@ -72,14 +78,13 @@ def build_whole(model_fn, features, labels, mode, like):
         with tf_private.intercept_creation(graph, record):
             with tf_private.intercept_gradients(graph, stop):
                 try:
-                    spec = model_fn(features, labels, mode)
+                    ends = _ends(model_fn(features, labels, mode))
                 except _ForwardComplete:
-                    written = [op.outputs[0] for op in _updates(graph)]
-                    return Whole(graph, tuple(losses + written), shapes)
-    return Whole(graph, _ends(spec, graph), shapes)
+                    ends = losses + [op.outputs[0] for op in _updates(graph)]
+    return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
 
 
-def _ends(spec, graph):
+def _ends(spec):
     metrics = [value for value, _ in (spec.eval_metric_ops or {}).values()]
     losses = [] if spec.loss is None else [spec.loss]
     return (*outputs_of(spec), *losses, *metrics)

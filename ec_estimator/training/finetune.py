@@ -51,7 +51,11 @@ def _build_small(call, helper, features, labels, mode):
     whole = build_whole(call, features, labels, mode, graph)
     variables = helper.artifact.variables
     check_same_variables(whole, variables)
-    cut = Cut(whole.graph, {name: cut.kept for name, cut in variables.items()})
+    cut = Cut(
+        whole.graph,
+        {name: cut.kept for name, cut in variables.items()},
+        frozenset(helper.artifact.manifest.get("served", variables)),
+    )
     helper = helper.cut_to(cut.variables())
     veil = Veil(graph, cut, whole.shapes)
     initializers = []

@@ -19,7 +19,9 @@ def network(recipe):
             made.append(_STEPS[kind % len(_STEPS)](made, x, b, f"step_{number}"))
         last = made[-1]
         flat = layers.dense(relu(layers.dense(layers.flatten(last), 6)), 3)
-        return [head(tf.concat(made[-2:], -1)), flat]
+        outputs = [head(tf.concat(made[-2:], -1)), flat]
+        # Nothing is made in vain: what predicts nothing is in no plan.
+        return outputs + [head(x) for x in made if not x.consumers()]
 
     return build
 

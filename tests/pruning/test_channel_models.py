@@ -70,7 +70,8 @@ def assert_builds_small(build, net):
     }
     with tempfile.TemporaryDirectory() as folder:
         kept = kept_positions(net, removed)
-        write_artifact(folder, joined(net, values), kept, {}, 0)
+        served = {"served": sorted(kept)}
+        write_artifact(folder, joined(net, values), kept, served, 0)
         with tf.Graph().as_default() as graph:
             tf.train.create_global_step()
             spec = ec.finetune(model_fn, folder)(

@@ -66,6 +66,22 @@ def test_gradients_that_are_part_of_the_forward_pass(tmp_path):
     assert small_variables(model_fn, folder, input_fn)["dense/kernel"].shape[0] < 288
 
 
+def test_a_first_value_taken_from_another_variable_binds_nothing(tmp_path):
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, name="first", activation=tf.nn.relu)
+        bias = tf.global_variables("first/bias")[0].initialized_value()
+        head = tf.get_variable("head", initializer=bias, use_resource=False)
+        logits = tf.layers.dense(tf.reduce_mean(h, [1, 2]), 8) + head
+        return tf.layers.dense(tf.nn.softmax(logits), models.CLASSES)
+
+    estimator, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    loaded = small_variables(model_fn, folder, input_fn)
+    assert loaded["first/bias"].shape[0] < 8
+    assert loaded["head"].shape == (8,)
+
+
 def test_constants_in_the_branches_of_a_conditional(tmp_path):
     """A full-size constant is cut inside its branch: outside it would always fire."""
     folder = str(tmp_path / "pruned")
@@ -175,3 +191,22 @@ def test_a_moved_folder_serves_another_process(tmp_path):
     actual = small_variables(model_fn, moved, input_fn)
     for name, value in expected.items():
         np.testing.assert_array_equal(actual[name], value)
+
+
+def test_what_only_training_ties_together_is_an_error_that_names_the_op(tmp_path):
+    """Both layers predict, so neither may lose what the other does."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        a = tf.layers.conv2d(x, 8, 3, name="a", activation=tf.nn.relu)
+        b = tf.layers.conv2d(x, 8, 3, name="b", activation=tf.nn.relu)
+        if training:
+            tf.losses.add_loss(tf.reduce_sum(tf.subtract(a, b, name="tie") ** 2))
+        means = [tf.reduce_mean(h, [1, 2]) for h in (a, tf.nn.tanh(b))]
+        return tf.layers.dense(tf.concat(means, -1), models.CLASSES)
+
+    _, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.4)
+    kept = {n: v.kept for n, v in read_artifact(folder).variables.items()}
+    assert kept["a/kernel"][3] != kept["b/kernel"][3]
+    with pytest.raises(ec.PlanError, match="'tie' can't be built|'tie' has shape"):
+        small_variables(model_fn, folder, input_fn)
