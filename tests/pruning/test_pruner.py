@@ -10,7 +10,7 @@ import ec_estimator as ec
 from ec_estimator.pruning.artifact import read_artifact
 from ec_estimator.training.attachment import attach_to_finished_graph
 from tests import models
-from tests.pruning.networks import residual, vgg
+from tests.pruning.networks import residual, transformer, vgg
 from tests.training.test_zoo import checkpoint
 
 PREDICT = tf.estimator.ModeKeys.PREDICT
@@ -356,3 +356,74 @@ def test_input_may_come_from_queues_and_constants(source, tmp_path):
     assert params[1] < params[0]
     importance = checkpoint(str(tmp_path))["ec_estimator/pruning/importance"]
     assert np.count_nonzero(importance) > 10
+
+
+class HandWritten(tf.train.Optimizer):
+    """Makes no Apply op: subtracts from the variables itself."""
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        ops = [v.assign_sub(0.01 * g) for g, v in grads_and_vars if g is not None]
+        return tf.group(*ops, global_step.assign_add(1))
+
+
+class Clipping(tf.train.GradientDescentOptimizer):
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        gradients, variables = zip(*grads_and_vars)
+        gradients, _ = tf.clip_by_global_norm(gradients, 1e-3)
+        return super().apply_gradients(zip(gradients, variables), global_step, name)
+
+
+class ScalingTheLoss(tf.train.GradientDescentOptimizer):
+    """By a power of two, so that nothing is rounded otherwise."""
+
+    def compute_gradients(self, loss, *args, **kwargs):
+        pairs = super().compute_gradients(loss * 1024.0, *args, **kwargs)
+        return [(g / 1024.0, v) for g, v in pairs if g is not None]
+
+
+OPTIMIZERS = {
+    "plain": (lambda: tf.train.GradientDescentOptimizer(0.01), 1),
+    "momentum": (lambda: tf.train.MomentumOptimizer(0.01, 0.9), 1),
+    "adam": (lambda: tf.train.AdamOptimizer(0.01), 1),
+    "clipping": (lambda: Clipping(0.01), 1),
+    "hand-written": (lambda: HandWritten(True, "hand"), 1),
+    # Importance is in units of the scaled loss, squared, for all groups alike.
+    "loss scaling": (lambda: ScalingTheLoss(0.01), 1024.0**2),
+}
+
+
+def first_importance(folder, optimizer):
+    """After one step: what the optimizer makes of the gradients is not in it."""
+    run(folder, residual, pruner(step_interval=5), 1, optimizer=optimizer)
+    return checkpoint(str(folder))["ec_estimator/pruning/importance"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_importance_is_that_of_the_loss_whatever_the_optimizer_does(name, tmp_path):
+    optimizer, scale = OPTIMIZERS[name]
+    expected = first_importance(tmp_path / "plain", OPTIMIZERS["plain"][0])
+    actual = first_importance(tmp_path / "other", optimizer)
+    assert np.count_nonzero(expected) > 10
+    np.testing.assert_allclose(actual, scale * expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_pruning_ends_at_the_target_whatever_the_optimizer(name, tmp_path):
+    run(tmp_path, residual, pruner(), optimizer=OPTIMIZERS[name][0])
+    values = checkpoint(str(tmp_path))
+    alive = values["ec_estimator/pruning/alive"]
+    cut = read_artifact(str(tmp_path)).variables["conv2d_1/kernel"]
+    assert len(cut.kept[2]) < cut.shape[2] and not alive.all()
+    gone = np.delete(np.arange(cut.shape[2]), cut.kept[2])
+    np.testing.assert_array_equal(values["conv2d_1/kernel"][:, :, gone], 0)
+
+
+def test_of_a_transformer_the_feed_forward_part_goes_and_the_rest_says_why(tmp_path):
+    run(tmp_path, transformer, pruner(), shape=(6, 10))
+    with open(os.path.join(str(tmp_path), "compression", "coverage.json")) as file:
+        rows = [row for row in json.load(file)["layers"] if row["kernel"]]
+    decisions = {row["kernel"]: row["decisions"]["pruning"] for row in rows}
+    taken = {name for name, decision in decisions.items() if decision == "compressed"}
+    # A block has q, k, v, the projection, and two feed-forward layers.
+    assert taken == {"dense_5/kernel", "dense_11/kernel"}
+    assert all("frozen: " in decisions[name] for name in set(decisions) - taken)
