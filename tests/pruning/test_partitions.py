@@ -1,5 +1,6 @@
 """A canned Estimator whose kernels are in parts, pruned from training to a restart."""
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
@@ -75,3 +76,31 @@ def test_a_restart_of_partitioned_kernels_ends_with_the_same_bits(tmp_path):
     assert set(whole) == set(parts)
     for name in whole:
         np.testing.assert_array_equal(parts[name], whole[name], name)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0])
+def test_small_wide_and_deep_model_is_the_masked_one(ratio, tmp_path):
+    folder = str(tmp_path)
+    estimator, input_fn = models.MODELS["wide_and_deep"](
+        folder, lambda model_fn: ec.compress(model_fn, pruner(compression_ratio=ratio))
+    )
+    estimator.train(input_fn, max_steps=5)
+    given, _ = models.MODELS["wide_and_deep"](folder, models.unwrapped)
+
+    def small(mode, fetch):
+        return run_small(given.model_fn, folder, input_fn, mode, fetch)
+
+    rows = list(estimator.predict(lambda: input_fn().take(1), ["logits"]))
+    np.testing.assert_allclose(
+        small(PREDICT, lambda spec: spec.predictions["logits"]),
+        np.stack([row["logits"] for row in rows]),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        small(tf.estimator.ModeKeys.EVAL, lambda spec: spec.loss),
+        estimator.evaluate(input_fn, steps=1)["loss"],
+        rtol=1e-5,
+    )
+    params = read_artifact(folder).manifest["params"]
+    assert params[1] < params[0]
