@@ -30,6 +30,9 @@ def write_atomically(path, text):
         raise
 
 
+VERSIONS = {"ec_estimator": __version__, "tensorflow": tf.version.VERSION}
+
+
 class RunFolder:
     """`<model_dir>/compression` or the hook's save_dir.
 
@@ -114,8 +117,7 @@ class RunFolder:
         self.write_json(
             "manifest.json",
             {
-                "ec_estimator": __version__,
-                "tensorflow": tf.version.VERSION,
+                **VERSIONS,
                 "compressors": configs,
                 "variables": sorted(variables),
             },

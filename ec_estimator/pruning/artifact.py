@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
-from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.folder import VERSIONS, RunFolder
 from ec_estimator.core.state import open_checkpoint, write_checkpoint
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 
@@ -69,7 +69,13 @@ def write_artifact(folder, values, kept, facts, step):
                 value = np.take(value, chosen, axis)
         small[variable] = value
     write_checkpoint(run_folder.file(name), small)
-    content = {**facts, "step": step, "checkpoint": name, "variables": entries}
+    content = {
+        **VERSIONS,
+        **facts,
+        "step": step,
+        "checkpoint": name,
+        "variables": entries,
+    }
     run_folder.write_json(_MANIFEST, content)
     for file in tf.gfile.ListDirectory(run_folder.path):
         if file.startswith("model.ckpt-") and not file.startswith(name + "."):

@@ -185,6 +185,13 @@ def test_a_restart_ends_with_the_same_channels_and_weights(tmp_path):
         np.testing.assert_array_equal(parts[name], whole[name], name)
 
 
+def test_the_artifact_says_which_versions_wrote_it(tmp_path):
+    run(tmp_path, vgg, pruner())
+    manifest = read_artifact(str(tmp_path)).manifest
+    assert manifest["tensorflow"] == tf.version.VERSION
+    assert manifest["ec_estimator"] == ec.__version__
+
+
 def test_nothing_pruned_is_said_at_the_trial(tmp_path, caplog):
     with caplog.at_level("WARNING"):
         run(tmp_path, vgg, pruner(compression_ratio=0.01))
