@@ -1,6 +1,6 @@
 """Model compression training for TensorFlow 1.15 Estimators and sessions."""
 from ec_estimator import flags
-from ec_estimator.config import PrunerConfig, SparsifierConfig
+from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import (
     CompressionError,
@@ -18,12 +18,15 @@ from ec_estimator.export.exporters import (
 )
 from ec_estimator.pruning.finetune import GapFinetune
 from ec_estimator.pruning.pruner import Pruner
+from ec_estimator.quantization.lsq import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
 from ec_estimator.training.finetune import finetune
 from ec_estimator.training.hook import CompressionHook
 from ec_estimator.training.loop import train_and_evaluate
+from ec_estimator.training.quantize import quantize_graph
+from ec_estimator.training.serving import unfinished_export
 from ec_estimator.training.warm_start import warm_start
-from ec_estimator.training.wrap import compress, unfinished_export
+from ec_estimator.training.wrap import compress
 from ec_estimator.version import __version__
 
 __all__ = [
@@ -35,9 +38,11 @@ __all__ = [
     "ConfigError",
     "FinishedOnly",
     "GapFinetune",
+    "LSQQuantizer",
     "PlanError",
     "Pruner",
     "PrunerConfig",
+    "QuantizerConfig",
     "RunFolderError",
     "SavedModelExporter",
     "Sparsifier",
@@ -47,6 +52,7 @@ __all__ = [
     "compress",
     "finetune",
     "flags",
+    "quantize_graph",
     "train_and_evaluate",
     "unfinished_export",
     "warm_start",

@@ -1,7 +1,7 @@
 """The configs. One declaration a field gives validation, flag and documentation."""
 import dataclasses
 import numbers
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.core.schedule import RAMPS, Schedule
@@ -101,6 +101,58 @@ def _one_of(*choices):
 
     text = " or ".join(repr(choice) for choice in choices)
     return Rule("enum", text, parse, choices)
+
+
+def _bits():
+    def parse(value):
+        value = _integer(value, 1)
+        if value > 8:
+            raise ValueError
+        return value
+
+    return Rule("integer", "an integer from 1 to 8", parse)
+
+
+def _bits_or_none():
+    def parse(value):
+        return None if value is None else _bits().parse(value)
+
+    return Rule("integer", "an integer from 1 to 8, or None", parse)
+
+
+def _boolean():
+    def parse(value):
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+
+    return Rule("boolean", "True or False", parse)
+
+
+def _signs():
+    def parse(value):
+        # Flags are text.
+        named = {"true": True, "false": False, "auto": "auto"}
+        if isinstance(value, str):
+            return named[value.lower()] if value.lower() in named else _refuse()
+        return _boolean().parse(value)
+
+    return Rule("enum", "True, False or 'auto'", parse, ("true", "false", "auto"))
+
+
+def _refuse():
+    raise ValueError
+
+
+def _path_or_none():
+    def parse(value):
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value:
+            raise TypeError
+        return value
+
+    return Rule("string", "a path, or None", parse)
 
 
 def _field(default, rule, doc):
@@ -250,3 +302,69 @@ class SparsifierConfig(ScheduledConfig):
     @property
     def target(self):
         return self.target_sparse_ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerConfig(Config):
+    """Quantization-aware training: how many bits, where, and when steps are fitted.
+
+    `pretrain_model` is another name for `pretrained_model`.
+    """
+
+    bits: int = _field(8, _bits(), "bit width of activations")
+    wbits: int = _field(8, _bits(), "bit width of weights")
+    signed: Any = _field(
+        True,
+        _signs(),
+        "activations as signed integers; auto: unsigned where they can't be negative",
+    )
+    pretrained_model: Optional[str] = _field(
+        None, _path_or_none(), "FP32 checkpoint of the plain model to start from"
+    )
+    step_interval: int = _field(
+        1000, _at_least(1), "training steps between fits of the step sizes"
+    )
+    num_trials: int = _field(
+        10, _at_least(1), "fits of the step sizes, the first at the start"
+    )
+    include_scopes: Tuple[str, ...] = _include_scopes()
+    exclude_scopes: Tuple[str, ...] = _exclude_scopes()
+    fp32_layers: Tuple[str, ...] = _field(
+        (), _scopes(), "names of the ops of layers that stay in float32"
+    )
+    post_quant: bool = _field(
+        False,
+        _boolean(),
+        "also quantize what layers put out, after bias, batch norm and activation",
+    )
+    int8_winograd: bool = _field(
+        False,
+        _boolean(),
+        "3x3 convolutions of stride 1 as F(2x2, 3x3) with integers in between",
+    )
+    first_last_bits: Optional[int] = _field(
+        None, _bits_or_none(), "bit width of the first and the last layer if it differs"
+    )
+    pretrain_model: dataclasses.InitVar[Optional[str]] = None
+
+    def __post_init__(self, pretrain_model=None):
+        if isinstance(pretrain_model, str):
+            if self.pretrained_model not in (None, pretrain_model):
+                raise ConfigError(
+                    f"QuantizerConfig.pretrained_model: is {self.pretrained_model!r}, "
+                    f"but pretrain_model, another name for it, {pretrain_model!r}; "
+                    "give one of them"
+                )
+            object.__setattr__(self, "pretrained_model", pretrain_model)
+        super().__post_init__()
+
+    @property
+    def schedule(self):
+        """The first trial is just before step 1."""
+        return Schedule(
+            target=1.0,
+            start_step=1 - self.step_interval,
+            step_interval=self.step_interval,
+            num_trials=self.num_trials,
+            ramp="linear",
+        )

@@ -3,15 +3,17 @@ import dataclasses
 
 from absl import flags
 
-from ec_estimator.config import PrunerConfig, SparsifierConfig
+from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.pruning.pruner import Pruner
+from ec_estimator.quantization.lsq import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
 # Flag prefix -> (compressor, config). A prefix is also what --compressor takes.
 COMPRESSORS = {
     "pruner": (Pruner, PrunerConfig),
     "sparsifier": (Sparsifier, SparsifierConfig),
+    "quantizer": (LSQQuantizer, QuantizerConfig),
 }
 
 
@@ -92,7 +94,8 @@ def to_flags(compressors):
         for field in dataclasses.fields(item.config):
             value = getattr(item.config, field.name)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            arguments.append(f"--{prefix}_{field.name}={text}")
+            if value is not None:
+                arguments.append(f"--{prefix}_{field.name}={text}")
     return [f"--compressor={','.join(names)}"] + arguments
 
 
@@ -103,7 +106,15 @@ def _define_field(name, field, options):
     elif rule.kind == "integer":
         flags.DEFINE_integer(name, field.default, doc, **options)
     elif rule.kind == "enum":
-        flags.DEFINE_enum(name, field.default, rule.choices, doc, **options)
+        default = str(field.default)
+        default = default if default in rule.choices else default.lower()
+        flags.DEFINE_enum(
+            name, default, rule.choices, doc, case_sensitive=False, **options
+        )
+    elif rule.kind == "boolean":
+        flags.DEFINE_boolean(name, field.default, doc, **options)
+    elif rule.kind == "string":
+        flags.DEFINE_string(name, field.default, doc, **options)
     else:
         default = [str(value) for value in field.default]
         flags.DEFINE_list(name, default, doc, **options)

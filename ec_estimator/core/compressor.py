@@ -17,6 +17,14 @@ class TrialReport:
     per_kernel: Dict[str, float]
     notes: tuple = ()
 
+    def headline(self, target):
+        """What the trial led to, in a few words."""
+        return f"ratio {self.ratio:.4f} (target {target:g})"
+
+    def record(self):
+        """JSON-ready."""
+        return {"ratio": self.ratio, "per_kernel": self.per_kernel}
+
 
 class Compressor(abc.ABC):
     """One algorithm with its config; holds no graph and no state.
@@ -25,6 +33,10 @@ class Compressor(abc.ABC):
     """
 
     name: str
+    # Whether it writes kernel variables, so that whatever else does is gated.
+    changes_kernels = True
+    # Whether the graphs that evaluate and predict are changed, too.
+    changes_serving = False
 
     def __init__(self, config):
         self.config = config
@@ -43,6 +55,27 @@ class Compressor(abc.ABC):
         Returns:
           graph.plan.Decisions.
         """
+
+    def prepare(self, graph, details):
+        """Called before a model is built for training.
+
+        Args:
+          graph: the graph it will be built in.
+          details: what `decide` gave.
+        """
+        return None
+
+    def prepared(self, graph):
+        """Names of the variables that `prepare` made in a graph."""
+        return frozenset()
+
+    def serve(self, graph, details):
+        """Changes a graph that evaluates or predicts, if `changes_serving`.
+
+        Returns:
+          rewrite.frozen.Frozen or None.
+        """
+        return None
 
     @abc.abstractmethod
     def attach(self, kernels, variables, details):
@@ -131,6 +164,15 @@ class Attached(abc.ABC):
     def step_ops(self):
         """Ops to run with every training step."""
         return []
+
+    def before_trial(self, session, trial, feeds):
+        """Looks at the model once more before a trial.
+
+        Args:
+          trial: the number of the trial that comes.
+          feeds: the feed_dict of the step that follows.
+        """
+        return None
 
     def save(self, session, folder, step, variables):
         """Writes what a run leaves of this compressor; after trials and at the end.

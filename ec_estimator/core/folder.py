@@ -132,10 +132,16 @@ class RunFolder:
         known = self.read_json("manifest.json")
         if known is None:
             return {}
-        fields = ("start_step", "step_interval", "num_trials", "ramp")
         try:
             return {
-                name: Schedule(0.0, *(config[field] for field in fields))
+                name: Schedule(
+                    0.0,
+                    # A quantizer, which has no such fields, begins at once.
+                    config.get("start_step", 1 - config["step_interval"]),
+                    config["step_interval"],
+                    config["num_trials"],
+                    config.get("ramp", "linear"),
+                )
                 for name, config in self._configs(known).items()
             }
         except KeyError as error:

@@ -7,8 +7,8 @@ from ec_estimator.core.errors import RunFolderError
 SCOPE = "ec_estimator"
 
 
-def create_variable(name, shape, dtype, value, beside=None):
-    """A non-trainable global variable `ec_estimator/<name>`, uniform at first.
+def create_variable(name, shape, dtype, value, beside=None, trainable=False):
+    """A global variable `ec_estimator/<name>`, uniform at first.
 
     Works wherever it is called from: inside name scopes, conditionals and loops of
     user code, and under a device function. `beside` is a variable to be placed with
@@ -19,7 +19,7 @@ def create_variable(name, shape, dtype, value, beside=None):
     with tf.init_scope(), tf.name_scope(None), graph.colocate_with(place, True):
         return tf.Variable(
             lambda: tf.fill(shape, tf.constant(value, dtype)),
-            trainable=False,
+            trainable=trainable,
             name=f"{SCOPE}/{name}",
             dtype=dtype,
             expected_shape=shape,

@@ -11,7 +11,8 @@ from ec_estimator.export.checkpoint import (
     write_checkpoint_without_slots,
     write_clean_checkpoint,
 )
-from ec_estimator.training.wrap import FOLDER, unfinished
+from ec_estimator.training.serving import unfinished
+from ec_estimator.training.wrap import FOLDER
 
 
 class FinishedExporter(tf.estimator.Exporter):

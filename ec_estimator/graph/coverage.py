@@ -54,7 +54,7 @@ def format_coverage(plan):
         weights = sum(plan.kernels[target].size for target in targets)
         lines.append(
             f"{name}: {len(targets)} kernels with {weights} weights, "
-            f"{sum(r.decisions[name] == COMPRESSED for r in plan.layers)} of "
+            f"{sum(r.decisions[name].startswith(COMPRESSED) for r in plan.layers)} of "
             f"{len(plan.layers)} layers"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *plan.notes])

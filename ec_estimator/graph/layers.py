@@ -12,7 +12,10 @@ VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable")
 # Where data comes into a graph: the beginnings of their types' names.
 _FEEDS = ("Placeholder", "IteratorGetNext", "QueueDequeue", "Unstage", "PyFunc")
 # Ops that hand a kernel on as it is.
-_PASS_THROUGH = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast", "Switch")
+_PASS_THROUGH = (
+    *("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast", "Switch"),
+    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"),
+)
 # The layers, and which input of each can hold the kernel. A matrix product may have
 # it on either side.
 LAYER_OPS = {
@@ -140,6 +143,22 @@ def _constant_data(ops):
         for tensor in op.inputs
         if tensor.dtype.is_floating and tensor.op not in learned
     }
+
+
+def kernel_index(op, kernel):
+    """Which input of a layer's op the kernel comes in at.
+
+    Raises:
+      KeyError: at none of them.
+    """
+    for index in LAYER_OPS[op.type]:
+        try:
+            found = _trace_kernel(op, index)
+        except _Untraceable:
+            continue
+        if found.parts == kernel.parts:
+            return index
+    raise KeyError(kernel.name)
 
 
 def _function_layers(graph):

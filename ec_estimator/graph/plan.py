@@ -36,11 +36,13 @@ class Decisions(NamedTuple):
     layers: for each layer COMPRESSED or why not.
     kernels: names of the kernels whose values it changes.
     details: data of its own that it gets back when it is attached.
+    notes: sentences for the coverage report.
     """
 
     layers: List[str]
     kernels: Tuple[str, ...]
     details: Any = None
+    notes: Tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Plan:
     kernels: Dict[str, Kernel]
     targets: Dict[str, Tuple[str, ...]]
     details: Dict[str, Any]
+    notes: Tuple[str, ...] = ()
 
     def to_dict(self):
         """JSON-ready; what a run folder is checked against."""
@@ -81,12 +84,13 @@ class Plan:
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
         }
 
-    def without_untrained(self, trained):
+    def without_untrained(self, trained, compressors):
         """The plan without kernels that no op updates, such as those that an
         optimizer's var_list leaves out.
 
         Args:
           trained: names of the variables that are updated.
+          compressors: names of those that change kernels.
 
         Raises:
           PlanError: that leaves a compressor nothing.
@@ -103,7 +107,9 @@ class Plan:
                 row,
                 decisions={
                     name: f"its kernel {row.kernel!r} is not trained: no op updates it"
-                    if decision == COMPRESSED and row.kernel in frozen
+                    if decision == COMPRESSED
+                    and row.kernel in frozen
+                    and name in compressors
                     else decision
                     for name, decision in row.decisions.items()
                 },
@@ -112,10 +118,12 @@ class Plan:
         )
         targets = {
             name: tuple(kernel for kernel in kernels if kernel not in frozen)
+            if name in compressors
+            else kernels
             for name, kernels in self.targets.items()
         }
         for name, kernels in targets.items():
-            if not kernels:
+            if not kernels and name in compressors:
                 _raise_nothing(name, [row.decisions[name] for row in layers])
         return dataclasses.replace(self, layers=layers, targets=targets)
 
@@ -162,7 +170,7 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
         for i, layer in enumerate(layers)
     )
     for name, decided in decisions.items():
-        if COMPRESSED not in decided.layers:
+        if not any(decision.startswith(COMPRESSED) for decision in decided.layers):
             _raise_nothing(name, decided.layers)
     targets = {name: decided.kernels for name, decided in decisions.items()}
     taken = {kernel for kernels in targets.values() for kernel in kernels}
@@ -172,7 +180,12 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
         if layer.kernel and layer.kernel.name in taken:
             kernels.setdefault(layer.kernel.name, layer.kernel)
     details = {name: decided.details for name, decided in decisions.items()}
-    return Plan(mode, rows, kernels, targets, details)
+    notes = tuple(
+        f"{name}: {note}"
+        for name, decided in decisions.items()
+        for note in decided.notes
+    )
+    return Plan(mode, rows, kernels, targets, details, notes)
 
 
 def _unique(names):

@@ -38,10 +38,12 @@ class Attachment:
                 "compress() a graph, with all compressors in its list"
             )
         self.graph = graph
-        if self.state:
+        known = {name for c in compressors for name in c.prepared(graph)}
+        strange = [v.op.name for v in self.state if v.op.name not in known]
+        if strange:
             raise PlanError(
                 f"this graph was imported from a compressed run: it has "
-                f"{self.state[0].op.name!r}, but what belongs to it is not known; "
+                f"{strange[0]!r}, but what belongs to it is not known; "
                 "rebuild the model in Python, its checkpoints can be restored then"
             )
         _attached_graphs.add(graph)
@@ -52,10 +54,13 @@ class Attachment:
         # What comes straight from a gated gradient needs no second multiplication.
         self._gated = set()
         self._parts = {
-            name: frozenset(
-                part for target in targets for part in plan.kernels[target].parts
+            c.name: frozenset(
+                part
+                for target in plan.targets[c.name]
+                for part in plan.kernels[target].parts
+                if c.changes_kernels
             )
-            for name, targets in plan.targets.items()
+            for c in compressors
         }
 
     @property
@@ -149,15 +154,17 @@ class Attachment:
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
-        companions = companions or {name: [] for name in self.names}
-        self.plan = self.plan.without_untrained(companions)
+        written = frozenset().union(*self._parts.values())
+        companions = companions or {name: [] for name in written}
+        changing = {c.name for c in self.compressors if c.changes_kernels}
+        self.plan = self.plan.without_untrained(companions, changing)
         for part, names in self._named():
             part.finish({n: c for n, c in companions.items() if n in names})
         self.initialize_with_model(self.state)
 
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
-        first = min(self.names)
+        first = min(k.parts[0] for k in self.plan.kernels.values())
         for variable in self.graph.get_collection("variables"):
             if variable.op.name == first:
                 tf_private.join_groups(

@@ -4,6 +4,7 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.compressor import TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import SCOPE
@@ -55,7 +56,11 @@ class TrialHook(tf.train.SessionRunHook):
                     f"{compressor.name}: resumed after trial {done}/"
                     f"{schedule.num_trials} at step {self._step}"
                 )
-            elif due is not None and self._step > due + schedule.step_interval:
+            elif (
+                compressor.changes_kernels
+                and due is not None
+                and self._step > due + schedule.step_interval
+            ):
                 raise CompressionError(
                     f"{compressor.name}: training starts at step {self._step}, where "
                     f"trial 1 (step {due + 1}) and others after it are overdue; set "
@@ -71,7 +76,9 @@ class TrialHook(tf.train.SessionRunHook):
             for _, _, _, due in self._due()
         ):
             self._step = int(run_context.session.run(self._step_tensor))
-            self._run_due_trials(run_context.session)
+            self._run_due_trials(
+                run_context.session, run_context.original_args.feed_dict
+            )
         every_step = [a.step_ops for a in self._attachment.attached]
         return tf.train.SessionRunArgs([self._step_fetch, every_step])
 
@@ -119,10 +126,12 @@ class TrialHook(tf.train.SessionRunHook):
             schedule = compressor.schedule
             yield index, compressor, schedule, schedule.next_due(self._done[index])
 
-    def _run_due_trials(self, session):
+    def _run_due_trials(self, session, feeds):
         for index, compressor, schedule, due in self._due():
             # More than one when other workers have moved the global step on.
             while due is not None and self._step + (self._stride or 1) > due:
+                attached = self._attachment.attached[index]
+                attached.before_trial(session, self._done[index] + 1, feeds)
                 self._run_trial(session, index, compressor, schedule)
                 due = schedule.next_due(self._done[index])
 
@@ -135,10 +144,9 @@ class TrialHook(tf.train.SessionRunHook):
         self._done[index] = trial
         self._announce(
             f"{compressor.name}: trial {trial}/{schedule.num_trials} before step "
-            f"{self._step + 1}: ratio {report.ratio:.4f} "
-            f"(target {schedule.target:g}), {seconds:.2f} s"
+            f"{self._step + 1}: {report.headline(schedule.target)}, {seconds:.2f} s"
         )
-        if ratio > 0 and report.ratio == 0:
+        if ratio > 0 and getattr(report, "ratio", 1) == 0:
             tf.logging.warning(
                 "%s: trial %d removed nothing; its ratio %.4f is less than one block",
                 compressor.name,
@@ -153,13 +161,12 @@ class TrialHook(tf.train.SessionRunHook):
                     "compressor": compressor.name,
                     "trial": trial,
                     "step": self._step + 1,
-                    "ratio": report.ratio,
                     "seconds": round(seconds, 3),
-                    "per_kernel": report.per_kernel,
+                    **report.record(),
                 }
             )
             self._save(session, index)
-        if self._writer:
+        if self._writer and isinstance(report, TrialReport):
             summary = _summary(compressor.name, trial, schedule, report)
             self._writer.add_summary(summary, self._step)
             self._writer.flush()
@@ -183,6 +190,9 @@ class CompressionHook(TrialHook):
 
     def __init__(self, compressor, save_dir=None):
         self._compressors = as_compressors(compressor)
+        if save_dir is None:
+            dirs = [getattr(c, "model_dir", None) for c in self._compressors]
+            save_dir = next(filter(None, dirs), None)
         folder = RunFolder(save_dir).create() if save_dir is not None else None
         super().__init__(None, folder, save_dir)
 

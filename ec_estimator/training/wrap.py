@@ -1,13 +1,12 @@
 """compress(): a model_fn in, a model_fn that trains compressed out."""
-import contextlib
 import os
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.training import training_util
 
-from ec_estimator.core.errors import PlanError, RunFolderError, UnfinishedError
+from ec_estimator.core.errors import PlanError, RunFolderError
 from ec_estimator.core.folder import RunFolder
-from ec_estimator.core.state import open_checkpoint, trials_done
+from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
@@ -16,6 +15,8 @@ from ec_estimator.rewrite import tf_private
 from ec_estimator.training.attachment import Attachment, as_compressors
 from ec_estimator.training.hook import TrialHook, bind
 from ec_estimator.training.model_fn import ModelFn
+from ec_estimator.training.pretrained import start_from
+from ec_estimator.training.serving import ServingSaver
 
 FOLDER = "compression"
 _TRAIN = tf.estimator.ModeKeys.TRAIN
@@ -84,7 +85,15 @@ class CompressedModel:
             return self._build_training(features, labels, params, config)
         spec = self._user(features, labels, mode, params, config)
         _check_spec(spec, mode)
-        return self._guard_export(spec)
+        served = []
+        if any(c.changes_serving for c in self.compressors):
+            served = self._serve(self.plan(features, labels, params, config))
+        return self._guard_export(spec, served)
+
+    def _serve(self, plan):
+        graph = tf.get_default_graph()
+        served = [c.serve(graph, plan.details[c.name]) for c in self.compressors]
+        return [part for part in served if part]
 
     def _build_training(self, features, labels, params, config):
         if tf.distribute.has_strategy():
@@ -104,6 +113,8 @@ class CompressedModel:
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
         attachment = Attachment(graph, plan, self.compressors)
+        for compressor in self.compressors:
+            compressor.prepare(graph, plan.details[compressor.name])
         with attachment.gradients():
             spec = self._user(features, labels, _TRAIN, params, config)
         _check_spec(spec, _TRAIN)
@@ -112,6 +123,8 @@ class CompressedModel:
             find_layers(graph, {op for op in graph.get_operations() if backward(op)})
         )
         attachment.finish()
+        for compressor in self.compressors:
+            start_from(compressor.config, attachment.model_variables)
         if config.is_chief:
             folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
             bind(folder, attachment)
@@ -136,79 +149,24 @@ class CompressedModel:
                     f"warm_start_from=ec_estimator.warm_start({model_dir!r})"
                 )
 
-    def _guard_export(self, spec):
+    def _guard_export(self, spec, served):
         """Lets evaluations and predictions through, but no export of an unfinished
         checkpoint."""
         schedules = {c.name: c.schedule for c in self.compressors}
-        scaffold = spec.scaffold or tf.train.Scaffold()
+        graph = tf.get_default_graph()
+        state = [v for v in graph.get_collection("variables") if is_state(v.op.name)]
+        scaffold = _saving_state(spec.scaffold, state) if state else spec.scaffold
+        scaffold = scaffold or tf.train.Scaffold()
         savers = tf.get_collection(tf.GraphKeys.SAVERS)
         own = scaffold.saver or (savers[0] if savers else None)
         if own is None:
-            saver = _ExportSaver(schedules, sharded=True, allow_empty=True)
+            saver = ServingSaver(schedules, served, sharded=True, allow_empty=True)
         else:
             own.build()
-            saver = _ExportSaver(schedules, saver_def=own.as_saver_def())
+            saver = ServingSaver(schedules, served, saver_def=own.as_saver_def())
         return spec._replace(
             scaffold=tf.train.Scaffold(saver=saver, copy_from_scaffold=scaffold)
         )
-
-
-def unfinished(checkpoint_path, schedules):
-    """What is missing before a checkpoint is a finished model; "" if nothing is.
-
-    Args:
-      schedules: {compressor name: Schedule}.
-
-    Raises:
-      RunFolderError: the checkpoint cannot be read.
-    """
-    reader = open_checkpoint(checkpoint_path)
-    for name, schedule in schedules.items():
-        done = trials_done(reader, name)
-        if done is not None and done < schedule.num_trials:
-            return (
-                f"{name}: checkpoint {checkpoint_path!r} has been through trial "
-                f"{done} of {schedule.num_trials}; train to step {schedule.last_step}"
-            )
-    return ""
-
-
-class _ExportSaver(tf.train.Saver):
-    """A Saver that restores anything, and saves only finished models.
-
-    An Estimator restores with the Saver of its Scaffold to evaluate and predict as
-    well as to export, and saves with it only when it exports.
-    """
-
-    def __init__(self, schedules, **kwargs):
-        super().__init__(**kwargs)
-        self._schedules = schedules
-        self._restored = None
-
-    def restore(self, sess, save_path):
-        self._restored = save_path
-        super().restore(sess, save_path)
-
-    def save(self, *args, **kwargs):
-        missing = unfinished(self._restored, self._schedules) if self._restored else ""
-        if missing and not _unfinished_allowed:
-            raise UnfinishedError(
-                f"{missing}, or export inside `with ec_estimator.unfinished_export():`"
-            )
-        return super().save(*args, **kwargs)
-
-
-_unfinished_allowed = []
-
-
-@contextlib.contextmanager
-def unfinished_export():
-    """Inside, checkpoints from before the last trial may be exported."""
-    _unfinished_allowed.append(True)
-    try:
-        yield
-    finally:
-        _unfinished_allowed.pop()
 
 
 def _check_spec(spec, mode):

@@ -1,0 +1,328 @@
+"""Quantization-aware training: learned step sizes, re-fitted now and then."""
+import dataclasses
+import weakref
+from typing import Dict
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.compressor import Attached, Compressor
+from ec_estimator.core.errors import CompressionError, ConfigError, PlanError
+from ec_estimator.core.state import create_variable
+from ec_estimator.graph.plan import Decisions
+from ec_estimator.graph.coverage import COMPRESSED
+from ec_estimator.quantization.fit import fit_binary, fit_steps
+from ec_estimator.quantization.placement import place
+from ec_estimator.quantization.rewire import (
+    Rewired,
+    serving_range,
+    training_range,
+)
+
+# Relative change of a step size in a training step, where no optimizer of the user's
+# trains it: Adam's own default.
+RATE = 1e-3
+
+# Graphs that are quantized while they train -> their _Trained.
+_training = weakref.WeakKeyDictionary()
+
+
+class LSQQuantizer(Compressor):
+    """Trains with fake-quantized weights and activations, and their step sizes too.
+
+    Args:
+      config: a QuantizerConfig.
+      model_dir: in Session mode the folder for what the run leaves, if the hook has no
+        save_dir.
+
+    Source: Esser et al. 2020, arXiv 1902.08153.
+    """
+
+    name = "quantization"
+    changes_kernels = False
+    changes_serving = True
+
+    def __init__(self, config, model_dir=None):
+        super().__init__(config)
+        self.model_dir = model_dir
+
+    def decide(self, model):
+        trained = _training.get(model.graph)
+        if trained is None:
+            return place(self.config, model)
+        trained.check(self.config)
+        placement = trained.placement
+        taken = {layer.op for layer in placement.layers}
+        return Decisions(
+            [
+                COMPRESSED if layer.op in taken else reason or trained.reason(layer.op)
+                for layer, reason in zip(model.layers, model.reasons)
+            ],
+            tuple(placement.kernels),
+            placement,
+        )
+
+    def prepare(self, graph, details):
+        _training[graph] = _Trained(self.config, graph, details)
+
+    def prepared(self, graph):
+        trained = _training.get(graph)
+        return trained.variable_names if trained else frozenset()
+
+    def quantize_forward(self, graph):
+        """Quantizes what is built of a graph that was prepared.
+
+        Raises:
+          PlanError: a planned layer is missing.
+        """
+        trained = _training[graph]
+        trained.rewire()
+        trained.check_complete()
+
+    def serve(self, graph, details):
+        rewired = Rewired(graph, details)
+        with graph.as_default():
+            rewired.create_variables(training=False)
+            rewired.rewire(serving_range)
+        return rewired
+
+    def attach(self, kernels, variables, details):
+        trained = _training.get(tf.get_default_graph())
+        if trained is None:
+            raise PlanError(
+                "quantization: this graph is not quantized, and its gradients exist "
+                "already; call quantize_graph(mode='train', ...) before the optimizer "
+                "is built"
+            )
+        return trained
+
+
+@dataclasses.dataclass(frozen=True)
+class FitReport:
+    """What a trial did.
+
+    steps: {quantizer: [smallest, largest] step size that was found}.
+    """
+
+    steps: Dict[str, list]
+    notes: tuple = ()
+
+    def headline(self, target):
+        """What the trial led to, in a few words."""
+        return f"{len(self.steps)} step sizes fitted"
+
+    def record(self):
+        """JSON-ready."""
+        return {"steps": self.steps}
+
+
+class _Trained(Attached):
+    """The quantizers of a graph that trains."""
+
+    def __init__(self, config, graph, placement):
+        self._config = config
+        self._graph = graph
+        self.placement = placement
+        with graph.as_default():
+            before = {v.op.name for v in graph.get_collection("variables")}
+            self._trials = create_variable("quantization/trial", [], tf.int64, 0)
+            self._rewired = Rewired(graph, placement).create_variables(training=True)
+            after = {v.op.name for v in graph.get_collection("variables")}
+        self.variable_names = frozenset(after - before)
+        self._losses, self._gradients, self._steps = [], {}, []
+
+    def check(self, config):
+        """The hook's config must be that of quantize_graph."""
+        for field in dataclasses.fields(config):
+            mine, given = (getattr(c, field.name) for c in (self._config, config))
+            if mine != given:
+                raise ConfigError(
+                    f"QuantizerConfig.{field.name}: LSQQuantizer has {given!r}, "
+                    f"quantize_graph was given {mine!r}; give both the same config"
+                )
+
+    def reason(self, op):
+        return "was left alone by quantize_graph"
+
+    @property
+    def trial_counter(self):
+        return self._trials
+
+    @property
+    def gated(self):
+        # Not to change their updates, but to learn who follows them.
+        return frozenset(
+            state.log_ratio.op.name for state in self._rewired.steps.values()
+        )
+
+    def gate(self, variable_name, update):
+        return update
+
+    def learn(self, graph, losses, backward):
+        self._losses = list(losses)
+
+    def rewire(self):
+        with self._graph.as_default():
+            self._rewired.rewire(training_range)
+
+    @property
+    def step_ops(self):
+        return self._steps
+
+    def watch(self, graph):
+        self.rewire()
+        # For an optimizer that trains other variables only, such as those of a scope.
+        return [state.log_ratio for state in self._rewired.steps.values()]
+
+    def observe(self, tensors, gradients):
+        for tensor, gradient in zip(tensors, gradients):
+            if gradient is not None and tensor.op.name in self.gated:
+                self._gradients.setdefault(tensor.op.name, []).append(gradient)
+
+    def _train_rest(self, names):
+        """Trains the step sizes that no optimizer of the user's trains."""
+        pairs = [
+            (tf.add_n(self._gradients[state.log_ratio.op.name]), state.log_ratio)
+            for state in self._rewired.steps.values()
+            if state.log_ratio.op.name in names
+            and state.log_ratio.op.name in self._gradients
+        ]
+        if pairs:
+            with tf.name_scope("ec_estimator/quantization/optimizer/"):
+                optimizer = tf.train.AdamOptimizer(RATE)
+                self._steps = [optimizer.apply_gradients(pairs)]
+        return names - {variable.op.name for _, variable in pairs}
+
+    def check_complete(self):
+        """Raises a PlanError if a planned layer was not found."""
+        missing = self._rewired.missing()
+        if missing:
+            raise PlanError(
+                f"quantization: layer {missing[0]!r} of the graph that predicts was "
+                "not found in the training graph when gradients were taken; build it "
+                "under the same name, and take gradients with tf.gradients or "
+                "tf.train.Optimizer"
+            )
+
+    def finish(self, companions):
+        self.check_complete()
+        untrained = sorted(self._train_rest(self.gated - set(companions)))
+        if untrained:
+            tf.logging.warning(
+                "quantization: no optimizer trains %d of %d step sizes (%s, ...): they "
+                "are only fitted, at the trials; leave var_list away, or add what "
+                "tf.trainable_variables('ec_estimator') returns.",
+                len(untrained),
+                len(self.gated),
+                untrained[0],
+            )
+        self._summarize()
+        with tf.name_scope("ec_estimator/quantization/trial_ops/"):
+            self._new_trials = tf.placeholder(tf.int64, [])
+            kernels, tensors, built = {}, {}, []
+            for name in self._rewired.steps:
+                with tf.control_dependencies(built[-1:]):
+                    fitted, assigned = self._fit(name, companions)
+                built = [assigned]
+                is_kernel = self._rewired.steps[name].recent is None
+                (kernels if is_kernel else tensors)[name] = fitted
+            self._count = self._trials.assign(self._new_trials)
+            self._kernel_fits, self._tensor_fits = kernels, tensors
+
+    def _fit(self, name, companions):
+        """(the step sizes found, op that sets them) of a quantizer."""
+        state, quantizer = self._rewired.steps[name], self.placement.quantizers[name]
+        if state.recent is not None:
+            values = state.recent
+        else:
+            values = self._kernel_matrix(name)
+        if quantizer.is_binary:
+            fitted = fit_binary(values)
+        else:
+            fitted = fit_steps(values, quantizer.low, quantizer.high)
+        # Nothing but zeros says nothing: keep the step, or take a range of 1.
+        default = tf.where(
+            state.fitted > 0, state.fitted, tf.fill(quantizer.shape, 1 / quantizer.high)
+        )
+        fitted = tf.reshape(fitted, quantizer.shape)
+        new = tf.where(tf.equal(fitted, 0), default, fitted)
+        mask = tf.zeros(quantizer.shape)
+        resets = [
+            follower.reset(mask)
+            for follower in companions.get(state.log_ratio.op.name, [])
+        ]
+        with tf.control_dependencies([new]):
+            resets += [state.fitted.assign(new), state.log_ratio.assign(mask)]
+        with tf.control_dependencies(resets):
+            return tf.identity(fitted), tf.identity(new).op
+
+    def _kernel_matrix(self, name):
+        """A kernel as [taps, channels], from its variables; or, for a Winograd
+        convolution, what its transformed kernel is."""
+        if name not in self.placement.kernels:
+            return self._rewired.quantized[name][0]
+        kernel = self.placement.kernels[name]
+        variables = {v.op.name: v for v in self._graph.get_collection("variables")}
+        parts = [variables[part] for part in kernel.parts]
+        value = tf.concat(parts, kernel.axis) if len(parts) > 1 else parts[0] + 0
+        channels = self.placement.quantizers[name].steps
+        if channels == kernel.matrix_shape[1]:
+            for kind, argument in kernel.view:
+                move = tf.reshape if kind == "reshape" else tf.transpose
+                value = move(value, argument)
+        return tf.reshape(value, [-1, channels])
+
+    def _summarize(self):
+        """TensorBoard: step size, range, and how much of a tensor is clipped."""
+        with tf.name_scope(None), tf.name_scope("ec_estimator/quantization/summaries/"):
+            for name, state in self._rewired.steps.items():
+                quantizer = self.placement.quantizers[name]
+                step = tf.reduce_mean(state.fitted * tf.exp(state.log_ratio))
+                tag = f"compression/quantization/{name}"
+                tf.summary.scalar(f"{tag}/step_size", step, family=None)
+                tf.summary.scalar(f"{tag}/range", step * quantizer.high)
+                if state.recent is not None:
+                    steps = state.fitted * tf.exp(state.log_ratio)
+                    clipped = tf.logical_or(
+                        state.recent > steps * (quantizer.high + 0.5),
+                        state.recent < steps * (quantizer.low - 0.5),
+                    )
+                    rate = tf.reduce_mean(tf.cast(clipped, tf.float32))
+                    tf.summary.scalar(f"{tag}/clipping_rate", rate)
+
+    def before_trial(self, session, trial, feeds):
+        """Before the first trial the model runs once, on a batch of its input, so that
+        there are activations to fit to."""
+        if trial > 1:
+            return
+        self._check_finite(session.run(self._kernel_fits))
+        session.run([loss.op for loss in self._losses], feeds)
+
+    def run_trial(self, session, trial, ratio):
+        fitted = session.run(self._kernel_fits)
+        self._check_finite(fitted)
+        tensors = session.run(self._tensor_fits)
+        self._check_finite(tensors)
+        session.run(self._count, {self._new_trials: trial})
+        fitted.update(tensors)
+        notes = tuple(
+            f"{name} saw only zeros (or, unsigned, nothing above) and keeps its range"
+            for name, steps in tensors.items()
+            if not np.any(steps)
+        )
+        return FitReport(
+            {
+                name: [float(np.min(steps)), float(np.max(steps))]
+                for name, steps in sorted(fitted.items())
+            },
+            notes,
+        )
+
+    def _check_finite(self, fits):
+        for name, steps in fits.items():
+            if not np.all(np.isfinite(steps)):
+                raise CompressionError(
+                    f"quantization: {name!r} holds NaN or infinity at a trial: training "
+                    "has diverged; lower the learning rate or start from an earlier "
+                    "checkpoint"
+                )

@@ -1,0 +1,377 @@
+"""Puts quantizers into a graph: one implementation for every mode and both ways in."""
+import dataclasses
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import PlanError
+from ec_estimator.core.state import SCOPE, create_variable
+from ec_estimator.graph.layers import find_layers, kernel_index
+from ec_estimator.quantization import winograd
+from ec_estimator.quantization.placement import (
+    data_index,
+    output_axes,
+    source_of,
+)
+from ec_estimator.quantization.quantizers import (
+    Range,
+    fake_quantize,
+    frozen_step,
+    range_of,
+    trained_step,
+)
+from ec_estimator.quantization.scales import scales
+from ec_estimator.rewrite import tf_private
+
+# Of each tensor's values, the last so many that were looked at are remembered, and so
+# many are looked at in each step.
+REMEMBERED, LOOKED_AT = 8192, 2048
+# Neighbouring samples are so far apart; a prime, so that all channels get their share.
+_STRIDE = 104729
+_ENTERS = ("Enter", "RefEnter")
+
+
+class Step(NamedTuple):
+    """A quantizer's variables.
+
+    fitted: what the last fit found; log_ratio: how far training has moved it;
+    recent: [REMEMBERED, steps or 1] values of a tensor, None for a kernel.
+    """
+
+    fitted: Any
+    log_ratio: Any
+    recent: Any
+
+
+class Rewired:
+    """The quantizers of one graph.
+
+    Args:
+      graph: tf.Graph; its variables may exist already or not yet.
+      placement: placement.Placement.
+    """
+
+    def __init__(self, graph, placement):
+        self.graph = graph
+        self.placement = placement
+        self.steps = {}
+        # {quantizer name: the float tensors that are quantized with it}.
+        self.quantized = {}
+        # {quantizer name: its Range}, where it is frozen.
+        self.frozen = {}
+        self._done = {}
+        self._rewired = set()
+
+    def create_variables(self, training):
+        """Makes the state. While training before the model is built, so that the step
+        sizes are among the variables that an optimizer finds.
+
+        Args:
+          training: whether recent values are remembered.
+        """
+        for name, quantizer in self.placement.quantizers.items():
+            prefix = f"quantization/{name}"
+            recent = None
+            if training and self._is_sampled(name):
+                shape = [REMEMBERED, quantizer.steps or 1]
+                if quantizer.steps:
+                    shape[0] //= quantizer.steps
+                recent = create_variable(f"{prefix}/recent", shape, tf.float32, 0)
+            self.steps[name] = Step(
+                create_variable(f"{prefix}/step", quantizer.shape, tf.float32, 0),
+                create_variable(
+                    f"{prefix}/log_ratio",
+                    quantizer.shape,
+                    tf.float32,
+                    0,
+                    trainable=True,
+                ),
+                recent,
+            )
+        return self
+
+    def _is_sampled(self, name):
+        return name not in self.placement.kernels and not name.endswith(
+            "/winograd_kernel"
+        )
+
+    def rewire(self, make_range):
+        """Has every planned layer of the graph, as far as it is built, read quantized
+        tensors. May be called again when more has been built.
+
+        Args:
+          make_range: callable(Rewired, quantizer name, tensor) -> quantizers.Range.
+
+        Raises:
+          PlanError: a planned tensor is not in the graph.
+        """
+        self._make_range = make_range
+        ops = self._match()
+        for layer in self.placement.layers:
+            op = ops.get(layer.op)
+            if op is None:
+                continue
+            for operand in self._operands(op, layer):
+                self._quantize_activation(op, *operand)
+            if layer.weights is not None and op not in self._rewired:
+                self._quantize_kernel(op, layer)
+            if layer.winograd and op not in self._rewired:
+                self._to_winograd(op, layer)
+            self._rewired.add(op)
+        for name, quantizer in self.placement.outputs.items():
+            self._quantize_tensor(self._tensor(name), quantizer, None)
+
+    def missing(self):
+        """Names of planned layers that were not found so far."""
+        done = {op.name for op in self._rewired}
+        matched = self._match()
+        return [
+            layer.op
+            for layer in self.placement.layers
+            if layer.op not in matched or matched[layer.op].name not in done
+        ]
+
+    def _match(self):
+        """{op name in the plan: op of this graph}.
+
+        The same name, or else the same kernel at the same turn: dropout or summaries
+        may have moved the numbers in names.
+        """
+        by_name = {op.name: op for op in self.graph.get_operations()}
+        backward = {op for op in by_name.values() if tf_private.forward_op(op)}
+        readers = {}
+        for layer in find_layers(self.graph, backward):
+            if layer.kernel and layer.op in by_name:
+                readers.setdefault(layer.kernel.name, []).append(by_name[layer.op])
+        found = {}
+        for layer in self.placement.layers:
+            mine = readers.get(layer.kernel, [])
+            op = by_name.get(layer.op)
+            if layer.kernel and op not in mine and op not in self._rewired:
+                op = mine[layer.position] if layer.position < len(mine) else None
+            if op is not None and op.type == layer.op_type:
+                found[layer.op] = op
+        return found
+
+    def _operands(self, op, layer):
+        for operand in layer.activations:
+            index = operand.index
+            if op not in self._rewired and layer.kernel:
+                kernel = self.placement.kernels[layer.kernel]
+                index = data_index(op, kernel_index(op, kernel))
+            yield index, operand.quantizer
+
+    def _tensor(self, name):
+        try:
+            return self.graph.get_tensor_by_name(name)
+        except KeyError:
+            raise PlanError(
+                f"tensor {name!r} of the graph that predicts, whose values are "
+                "quantized by post_quant, is not in this graph; build it under the "
+                "same name in every mode, or set post_quant=False"
+            ) from None
+
+    def _quantize_activation(self, op, index, name):
+        tensor, reader = source_of(op.inputs[index])
+        if _is_ours(tensor.op):
+            tensor = self._original(tensor)
+        only = None
+        if not self._is_computed(tensor):
+            # A model's input may be read by what is no part of the network, such as
+            # the loss of an autoencoder.
+            only = reader or (op, index)
+        self._quantize_tensor(tensor, name, only)
+
+    def _original(self, tensor):
+        return next((t for t, q in self._pairs() if q is tensor), tensor)
+
+    def _pairs(self):
+        for (tensor, _), quantized in self._done.items():
+            yield tensor, quantized
+
+    def _is_computed(self, tensor):
+        """Whether a variable has a part in a tensor."""
+        stack, seen = [tensor.op], set()
+        while stack:
+            op = stack.pop()
+            if op in seen:
+                continue
+            seen.add(op)
+            if op.type in ("VariableV2", "VarHandleOp") and not op.name.startswith(
+                SCOPE
+            ):
+                return True
+            stack.extend(t.op for t in op.inputs)
+        return False
+
+    def _quantize_tensor(self, tensor, name, only):
+        """Quantizes a tensor once, and has its readers, or one of them, read that."""
+        known = [q for t, q in self._pairs() if t is tensor]
+        if known:
+            quantized = known[0]
+        else:
+            with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
+                with tf.name_scope(_scope(name)):
+                    quantized = self.fake_quantize(tensor, name)
+                    quantized.set_shape(tensor.shape)
+            self._done[(tensor, name)] = quantized
+        readers = [only] if only else _readers(tensor)
+        for op, index in readers:
+            tf_private.replace_input(op, index, quantized)
+
+    def fake_quantize(self, tensor, name):
+        limits = self._make_range(self, name, tensor)
+        self.quantized.setdefault(name, []).append(tensor)
+        return fake_quantize(tensor, limits, self.placement.quantizers[name])
+
+    @property
+    def constants(self):
+        """The tensors that an export holds as constants."""
+        return [tensor for limits in self.frozen.values() for tensor in limits]
+
+    def describe(self, values):
+        """Files that go beside an export.
+
+        Args:
+          values: {name of a tensor of `constants`: array}.
+        """
+        steps = {name: values[r.step.name] for name, r in self.frozen.items()}
+        return {"scales.json": scales(self, steps)}
+
+    def _quantize_kernel(self, op, layer):
+        kernel = self.placement.kernels[layer.kernel]
+        index = kernel_index(op, kernel)
+        axes = output_axes(op, index)
+        reader = (op, index)
+        tensor = op.inputs[index]
+        # Once, not in every turn of a loop.
+        while tensor.op.type in _ENTERS:
+            reader, tensor = (tensor.op, 0), tensor.op.inputs[0]
+        key = (tensor, layer.kernel)
+        if key not in self._done:
+            with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
+                with tf.name_scope(_scope(layer.kernel)):
+                    self._done[key] = self._kernel(tensor, axes, layer.kernel)
+        tf_private.replace_input(*reader, self._done[key])
+
+    def _kernel(self, tensor, axes, name):
+        """Quantizes a kernel whose output channels are on any axes."""
+        shape = tensor.shape.as_list()
+        order = [a for a in range(len(shape)) if a not in axes] + list(axes)
+        if order == list(range(len(shape))) and len(axes) == 1:
+            return self.fake_quantize(tensor, name)
+        moved = tf.transpose(tensor, order)
+        channels = int(np.prod([shape[a] for a in axes]))
+        matrix = self.fake_quantize(tf.reshape(moved, [-1, channels]), name)
+        return tf.transpose(
+            tf.reshape(matrix, [shape[a] for a in order]), np.argsort(order)
+        )
+
+    def _to_winograd(self, op, layer):
+        """Has a convolution's readers read its Winograd form."""
+        output = op.outputs[0]
+        readers = _readers(output)
+        name = layer.kernel
+        with tf_private.context_of_outputs(op), tf.name_scope(None):
+            with tf.name_scope(_scope(f"{name}/winograd")):
+                result = winograd.convolve(
+                    op.inputs[0],
+                    op.inputs[1],
+                    op.get_attr("padding").decode(),
+                    lambda tiles: self._positions(tiles, f"{name}/winograd_input"),
+                    lambda matrix: self.fake_quantize(
+                        matrix, f"{name}/winograd_kernel"
+                    ),
+                )
+        for reader, index in readers:
+            tf_private.replace_input(reader, index, result)
+
+    def _positions(self, tiles, name):
+        """Quantizes [16, tiles, channels] with a step a position."""
+        quantizer = self.placement.quantizers[name]
+        limits = self._make_range(self, name, tiles)
+        self.quantized.setdefault(name, []).append(tiles)
+        one = dataclasses.replace(quantizer, steps=0)
+        return tf.stack(
+            [
+                fake_quantize(part, Range(*(value[i] for value in limits)), one)
+                for i, part in enumerate(tf.unstack(tiles))
+            ]
+        )
+
+
+def _scope(name):
+    return f"{SCOPE}/quantization/{re.sub(r'[^A-Za-z0-9_./-]', '_', name)}/"
+
+
+def _is_ours(op):
+    return op.name.startswith(f"{SCOPE}/quantization/")
+
+
+def _readers(tensor):
+    """(op, index) of the forward pass that reads a tensor's values."""
+    return [
+        (op, index)
+        for op in dict.fromkeys(tensor.consumers())
+        if not _is_ours(op)
+        and tf_private.forward_op(op) is None
+        and op.type not in ("Shape", "ShapeN", "Size", "Rank")
+        for index, read in enumerate(op.inputs)
+        if read is tensor
+    ]
+
+
+def training_range(rewired, name, tensor):
+    """A range whose step size is trained, and the memory of recent values at work."""
+    state = rewired.steps[name]
+    quantizer = rewired.placement.quantizers[name]
+    if state.recent is None:
+        elements = tf.cast(tf.size(tensor), tf.float32) / max(1, quantizer.steps)
+        fallback = tf.constant(0.0)
+    else:
+        sample = _sample(tensor, state.recent.shape.as_list())
+        remember = state.recent.assign(
+            tf.concat([state.recent[tf.shape(sample)[0] :], sample], 0)
+        )
+        batch = tf.cast(tf.maximum(1, tf.shape(tensor)[0]), tf.float32)
+        if quantizer.steps:
+            batch = tf.constant(float(quantizer.steps))
+        elements = tf.cast(tf.size(tensor), tf.float32) / batch
+        # Until a fit is made: the start that LSQ takes from the batch.
+        fallback = 2 * tf.reduce_mean(tf.abs(sample), 0) / np.sqrt(quantizer.high)
+        fallback = tf.reshape(fallback, quantizer.shape)
+        with tf.control_dependencies([remember]):
+            fallback = tf.identity(fallback)
+    step = trained_step(state.fitted, state.log_ratio, fallback, elements, quantizer)
+    return range_of(step, quantizer)
+
+
+def _sample(tensor, shape):
+    """Some values of a tensor, [so many, columns], spread over it."""
+    rows, columns = shape
+    count = rows * LOOKED_AT // REMEMBERED
+    flat = tf.reshape(tf.stop_gradient(tensor), [columns, -1])
+    size = tf.maximum(1, tf.shape(flat)[1])
+    where = tf.floormod(tf.range(count) * _STRIDE, size)
+    # An empty tensor has no values to take.
+    flat = (
+        tf.cond(tf.size(flat) > 0, lambda: flat, lambda: tf.zeros([columns, 1]))
+        if tensor.shape.num_elements() is None
+        else flat
+    )
+    return tf.transpose(tf.gather(flat, where, axis=1))
+
+
+def serving_range(rewired, name, tensor):
+    """The range as training left it; outside of loops, once a quantizer."""
+    if name not in rewired.frozen:
+        state = rewired.steps[name]
+        with tf.control_dependencies(None), tf.name_scope(None):
+            with tf.name_scope(_scope(name)):
+                step = frozen_step(state.fitted, state.log_ratio)
+                step = tf.identity(step, "step_size")
+                limits = range_of(step, rewired.placement.quantizers[name])
+        rewired.frozen[name] = limits
+    return rewired.frozen[name]

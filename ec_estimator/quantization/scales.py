@@ -1,0 +1,100 @@
+"""scales.json: what an engine needs to know of each quantized tensor."""
+import json
+
+from ec_estimator.graph.layers import VARIABLE_OPS
+from ec_estimator.graph.walk import ancestors
+from ec_estimator.quantization.placement import source_of
+
+FORMAT_VERSION = 1
+_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+
+
+def scales(rewired, steps):
+    """The content of scales.json.
+
+    Args:
+      rewired: rewire.Rewired of a graph that predicts.
+      steps: {quantizer name: array of its step sizes}.
+
+    Returns:
+      Text. For each quantizer its `kind` (kernel, activation or Winograd), `tensors`
+      (TensorFlow names of the float tensors it quantizes), `bits`, `signed`, `low` and
+      `high` (the integers), `step_sizes` and `range`; and for each layer its op, its
+      kernel and operands' quantizers, and the batch norm that folds into it.
+    """
+    placement = rewired.placement
+    quantizers = {}
+    for name, quantizer in placement.quantizers.items():
+        sizes = [float(size) for size in steps[name].reshape(-1)]
+        quantizers[name] = {
+            "kind": _kind(name, placement),
+            "tensors": sorted({t.name for t in rewired.quantized.get(name, [])}),
+            "bits": quantizer.bits,
+            "signed": quantizer.low < 0,
+            "low": quantizer.low,
+            "high": quantizer.high,
+            "step_sizes": sizes,
+            "range": [
+                [quantizer.low * size for size in sizes],
+                [quantizer.high * size for size in sizes],
+            ],
+        }
+    layers = [
+        {
+            "op": layer.op,
+            "op_type": layer.op_type,
+            "kernel": layer.kernel or None,
+            "activations": [operand.quantizer for operand in layer.activations],
+            "winograd": layer.winograd,
+            "batch_norm": _batch_norm(rewired.graph.get_operation_by_name(layer.op)),
+        }
+        for layer in placement.layers
+    ]
+    content = {
+        "format_version": FORMAT_VERSION,
+        "quantizers": quantizers,
+        "layers": layers,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _kind(name, placement):
+    if name in placement.kernels:
+        return "kernel"
+    return "winograd" if "/winograd_" in name else "activation"
+
+
+def _batch_norm(op):
+    """The batch norm that a layer's output goes through first, or None."""
+    tensor = op.outputs[0]
+    while True:
+        readers = [r for r in tensor.consumers() if r.type != "Shape"]
+        if len(readers) != 1:
+            return None
+        (reader,) = readers
+        if reader.type in _NORMS:
+            names = ("gamma", "beta", "mean", "variance")
+            found = {n: _variable(t) for n, t in zip(names, reader.inputs[1:5])}
+            return {"op": reader.name, "epsilon": reader.get_attr("epsilon"), **found}
+        if reader.type == "Mul":
+            return _unfused(reader, tensor)
+        if reader.type not in ("BiasAdd", "Identity"):
+            return None
+        tensor = reader.outputs[0]
+
+
+def _unfused(op, tensor):
+    """x * (gamma / sqrt(variance + epsilon)) + ..., from operations of their own."""
+    others = [t for t in op.inputs if t is not tensor]
+    made = ancestors(others)
+    if not any(o.type == "Rsqrt" for o in made) or tensor.op in made:
+        return None
+    names = sorted(o.name for o in made if o.type in VARIABLE_OPS)
+    return {"op": op.name, "variables": names}
+
+
+def _variable(tensor):
+    source, _ = source_of(tensor)
+    while source.op.inputs and source.op.type in ("Identity", "ReadVariableOp"):
+        source = source.op.inputs[0]
+    return source.op.name

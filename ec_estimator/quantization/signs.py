@@ -1,0 +1,52 @@
+"""Which tensors cannot be negative, whatever a model's weights and inputs are."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+_NEVER = (
+    *("Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp"),
+    *("Square", "Abs", "Sqrt", "Rsqrt", "SquaredDifference", "L2Loss"),
+)
+# Never negative where what they read is not; the inputs with values are listed.
+_IF_INPUT = {
+    **dict.fromkeys(
+        (
+            *("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad"),
+            *("MaxPool", "MaxPoolV2", "AvgPool", "Mean", "Sum", "Max", "Min", "Enter"),
+            *("StridedSlice", "Slice", "Gather", "GatherV2", "ResizeBilinear"),
+            *("ResizeNearestNeighbor", "Tile", "SpaceToBatchND", "BatchToSpaceND"),
+            *("StopGradient", "Switch", "Exit", "DepthToSpace", "SpaceToDepth"),
+        ),
+        lambda op: op.inputs[:1],
+    ),
+    **dict.fromkeys(
+        ("Add", "AddV2", "AddN", "Mul", "RealDiv", "Merge", "Pack", "Minimum"),
+        lambda op: op.inputs,
+    ),
+    "ConcatV2": lambda op: op.inputs[:-1],
+    "Split": lambda op: op.inputs[1:],
+    "SplitV": lambda op: op.inputs[:1],
+}
+
+
+def is_never_negative(tensor):
+    """Whether a float tensor's values are at least 0 by the ops that compute it."""
+    seen, stack = set(), [tensor]
+    while stack:
+        tensor = stack.pop()
+        op = tensor.op
+        if op in seen or op.type in _NEVER:
+            continue
+        seen.add(op)
+        if op.type == "Maximum":
+            if not any(_is_constant_at_least_0(t) for t in op.inputs):
+                stack.extend(op.inputs)
+        elif op.type in _IF_INPUT:
+            stack.extend(_IF_INPUT[op.type](op))
+        elif not _is_constant_at_least_0(tensor):
+            return False
+    return True
+
+
+def _is_constant_at_least_0(tensor):
+    value = tf.get_static_value(tensor)
+    return value is not None and bool(np.all(np.asarray(value) >= 0))

@@ -1,0 +1,131 @@
+"""The Winograd form of a 3x3 convolution, with a place for quantizers in its domain.
+
+Source: Lavin & Gray 2015, arXiv 1509.09308, F(2x2, 3x3): two by two outputs from a tile
+of four by four inputs with 16 multiplications instead of 36.
+"""
+import tensorflow.compat.v1 as tf
+
+POSITIONS = 16
+
+
+def qualifies(op):
+    """Whether a Conv2D has a Winograd form: 3x3, stride 1, undilated, ungrouped."""
+    if op.type != "Conv2D" or op.get_attr("data_format") != b"NHWC":
+        return False
+    kernel, channels = op.inputs[1].shape, op.inputs[0].shape[-1]
+    return (
+        kernel.as_list()[:2] == [3, 3]
+        and channels.value == kernel[2].value
+        and list(op.get_attr("strides")) == [1, 1, 1, 1]
+        and list(op.get_attr("dilations")) == [1, 1, 1, 1]
+        and op.get_attr("padding") in (b"SAME", b"VALID")
+    )
+
+
+def convolve(x, kernel, padding, quantize_input, quantize_kernel):
+    """A 3x3 convolution: Y = A^T [sum over c of (G w G^T) * (B^T d B)] A.
+
+    d are the 4x4 tiles of the input, two apart, w the kernel, and
+
+        B^T = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 -1 0 1]
+        G   = [1 0 0; .5 .5 .5; .5 -.5 .5; 0 0 1]
+        A^T = [1 1 1 0; 0 1 -1 1]
+
+    Args:
+      x: `[n, h, w, c]`, float32; sizes may be unknown.
+      kernel: `[3, 3, c, o]`.
+      padding: "SAME" or "VALID".
+      quantize_input: callable(`[16, tiles, c]`) -> the same shape; position 4 * row +
+        column of a transformed tile comes first.
+      quantize_kernel: callable(`[c, 16 * o]`, columns by position and then output
+        channel) -> the same shape.
+
+    Returns:
+      `[n, h, w, o]`, of a VALID convolution `[n, h - 2, w - 2, o]`.
+    """
+    margin = 1 if padding == "SAME" else 0
+    n, h, w, channels = _sizes(x)
+    out_h, out_w = h - 2 + 2 * margin, w - 2 + 2 * margin
+    # Whole tiles: what is too much at the end is cut off again.
+    tall, wide = (out_h + 1) // 2, (out_w + 1) // 2
+    x = tf.pad(
+        x,
+        [
+            [0, 0],
+            [margin, 2 * tall + 2 - h - margin],
+            [margin, 2 * wide + 2 - w - margin],
+            [0, 0],
+        ],
+    )
+    tiles = [
+        part
+        for row in _transform_input(_split(x, 1, tall))
+        for part in _transform_input(_split(row, 2, wide))
+    ]
+    v = tf.stack([tf.reshape(tile, [-1, channels]) for tile in tiles])
+    outputs = kernel.shape[3].value
+    u = tf.reshape(
+        quantize_kernel(_transform_kernel(kernel)), [channels, POSITIONS, outputs]
+    )
+    products = tf.matmul(quantize_input(v), tf.transpose(u, [1, 0, 2]))
+    parts = tf.unstack(tf.reshape(products, [POSITIONS, n, tall, wide, outputs]))
+    rows = _transform_output([parts[4 * row : 4 * row + 4] for row in range(4)])
+    # rows: two lists of the four columns' sums.
+    y = [_transform_sums(row) for row in rows]
+    y = tf.stack([tf.stack(row, 3) for row in y], 2)
+    y = tf.reshape(y, [n, 2 * tall, 2 * wide, outputs])
+    return y[:, :out_h, :out_w]
+
+
+def _sizes(x):
+    """Its sizes, integers where they are known and tensors where they are not."""
+    dynamic = tf.shape(x)
+    return [
+        dynamic[axis] if size is None else size
+        for axis, size in enumerate(x.shape.as_list())
+    ]
+
+
+def _split(x, axis, count):
+    """The four rows (or columns) of each of `count` tiles, two apart."""
+    even, odd = _slice(x, axis, slice(0, None, 2)), _slice(x, axis, slice(1, None, 2))
+    return (
+        _slice(even, axis, slice(0, count)),
+        _slice(odd, axis, slice(0, count)),
+        _slice(even, axis, slice(1, count + 1)),
+        _slice(odd, axis, slice(1, count + 1)),
+    )
+
+
+def _slice(x, axis, which):
+    index = [slice(None)] * 4
+    index[axis] = which
+    return x[tuple(index)]
+
+
+def _transform_input(d):
+    """B^T d along one axis."""
+    return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]
+
+
+def _transform_kernel(kernel):
+    """G w G^T as `[c, 16 * o]`."""
+    g = tf.constant([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    channels, outputs = kernel.shape.as_list()[2:]
+    # The Kronecker product of G with itself takes all nine taps to 16 positions.
+    both = tf.reshape(tf.einsum("ip,jq->ijpq", g, g), [POSITIONS, 9])
+    taps = tf.matmul(both, tf.reshape(kernel, [9, channels * outputs]))
+    taps = tf.reshape(taps, [POSITIONS, channels, outputs])
+    return tf.reshape(tf.transpose(taps, [1, 0, 2]), [channels, -1])
+
+
+def _transform_output(rows):
+    """A^T along the rows of tiles: two lists of four columns."""
+    first = [a + b + c for a, b, c in zip(rows[0], rows[1], rows[2])]
+    second = [b - c + d for b, c, d in zip(rows[1], rows[2], rows[3])]
+    return first, second
+
+
+def _transform_sums(columns):
+    a, b, c, d = columns
+    return a + b + c, b - c + d

@@ -1,0 +1,62 @@
+"""Starting from an FP32 checkpoint of the plain model."""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import RunFolderError
+from ec_estimator.core.state import open_checkpoint
+from ec_estimator.graph.variables import checkpoint_name, slice_info
+
+_LISTED = 10
+
+
+def start_from(config, variables):
+    """Has variables start from `config.pretrained_model`, if it has one.
+
+    What the checkpoint lacks, or has in another shape, keeps its own initializer and
+    is logged. A run that goes on from a checkpoint of its own is not affected.
+
+    Args:
+      config: any config.
+      variables: those of the model.
+
+    Raises:
+      RunFolderError: there is no checkpoint, it is damaged, or has none of them.
+    """
+    path = getattr(config, "pretrained_model", None)
+    if path is None:
+        return
+    if tf.gfile.IsDirectory(path) and tf.train.latest_checkpoint(path) is None:
+        raise RunFolderError(
+            f"QuantizerConfig.pretrained_model: there is no checkpoint in {path!r}"
+        )
+    shapes = open_checkpoint(path).get_variable_to_shape_map()
+    wanted = collections.defaultdict(list)
+    for variable in variables:
+        wanted[checkpoint_name(variable)].append(variable)
+    wanted.pop("global_step", None)
+    found, other = {}, []
+    for name, parts in sorted(wanted.items()):
+        info = slice_info(parts[0])
+        shape = list(info.full_shape) if info else parts[0].shape.as_list()
+        if name not in shapes:
+            other.append(f"{name} is missing")
+        elif list(shapes[name]) != shape:
+            other.append(f"{name} has shape {shapes[name]}, in the model {shape}")
+        else:
+            found[name] = parts if info else parts[0]
+    if not found:
+        raise RunFolderError(
+            f"QuantizerConfig.pretrained_model: checkpoint {path!r} has none of the "
+            f"model's {len(wanted)} variables ({other[0]})"
+        )
+    if other:
+        more = f" and {len(other) - _LISTED} more" if len(other) > _LISTED else ""
+        tf.logging.warning(
+            "pretrained_model %s: %d variables keep their own start: %s%s",
+            path,
+            len(other),
+            "; ".join(other[:_LISTED]),
+            more,
+        )
+    tf.train.init_from_checkpoint(path, found)
