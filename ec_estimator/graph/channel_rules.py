@@ -32,7 +32,8 @@ def rule(*op_types):
     *("Softsign", "Exp", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Neg"),
     *("Abs", "Sign", "Erf", "Floor", "Ceil", "Round", "Rint", "Reciprocal", "Inv"),
     *("Sin", "Cos", "ZerosLike", "OnesLike", "Switch", "RefSwitch", "LogicalNot"),
-    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs", "ReadVariableOp", "Cast"),
+    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"),
+    *("FakeQuantWithMinMaxArgs", "ReadVariableOp", "Cast"),
 )
 def passes(flow, op):
     """Entry by entry: the channels of the output are those of the input."""

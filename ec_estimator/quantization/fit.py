@@ -12,8 +12,8 @@ def fit_steps(x, low, high):
 
     s = argmin sum (x - s * q)^2 with q = clip(round(x / s), low, high), halves rounded
     upwards: the best of 16 candidates, then of 16 around it, improved by alternating
-    least squares, s = <x, q> / <q, q>. One pass over `x` a candidate, and temporaries of its
-    size only.
+    least squares, s = <x, q> / <q, q>. One pass over `x` a candidate, and temporaries
+    of its size only.
 
     Args:
       x: `[n, channels]`, float32.

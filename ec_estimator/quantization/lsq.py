@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.compressor import Attached, Compressor
 from ec_estimator.core.errors import CompressionError, ConfigError, PlanError
 from ec_estimator.core.state import create_variable
-from ec_estimator.graph.plan import Decisions
 from ec_estimator.graph.coverage import COMPRESSED
+from ec_estimator.graph.plan import Decisions
 from ec_estimator.quantization.fit import fit_binary, fit_steps
 from ec_estimator.quantization.placement import place
 from ec_estimator.quantization.rewire import (
@@ -322,7 +322,7 @@ class _Trained(Attached):
         for name, steps in fits.items():
             if not np.all(np.isfinite(steps)):
                 raise CompressionError(
-                    f"quantization: {name!r} holds NaN or infinity at a trial: training "
-                    "has diverged; lower the learning rate or start from an earlier "
-                    "checkpoint"
+                    f"quantization: {name!r} holds NaN or infinity at a trial: "
+                    "training has diverged; lower the learning rate or start from an "
+                    "earlier checkpoint"
                 )

@@ -1,0 +1,217 @@
+"""Where quantizers come in, and that gradients are those of a graph built by hand."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import ec_estimator as ec
+from ec_estimator.quantization.quantizers import (
+    fake_quantize,
+    of_activations,
+    of_weights,
+    range_of,
+    trained_step,
+)
+
+MODES = tf.estimator.ModeKeys
+
+
+def network(x, kernels, quantize):
+    """A residual network of two convolutions and a dense layer.
+
+    quantize: callable(tensor, name of the quantizer) -> tensor.
+    """
+    x = quantize(x, "conv/kernel/input")
+    y = tf.nn.conv2d(x, quantize(kernels["conv"], "conv/kernel"), 1, "SAME")
+    y = quantize(tf.nn.relu(y), "depthwise/kernel/input")
+    z = tf.nn.depthwise_conv2d(
+        y, quantize(kernels["depthwise"], "depthwise/kernel"), [1] * 4, "SAME"
+    )
+    # The shortcut reads what the convolution reads.
+    y = tf.reduce_mean(tf.tanh(y + z), [1, 2])
+    y = quantize(y, "dense/kernel/input")
+    return tf.matmul(y, quantize(kernels["dense"], "dense/kernel"))
+
+
+SHAPES = {"conv": (3, 3, 3, 4), "depthwise": (3, 3, 4, 1), "dense": (4, 5)}
+
+
+def make_kernels():
+    random = np.random.RandomState(5)
+    return {
+        name: tf.get_variable(
+            f"{name}/kernel", initializer=random.standard_normal(shape).astype("f")
+        )
+        for name, shape in SHAPES.items()
+    }
+
+
+def data():
+    random = np.random.RandomState(6)
+    x = random.standard_normal((4, 6, 6, 3)).astype(np.float32)
+    return tf.placeholder_with_default(x, (None, 6, 6, 3))
+
+
+def model_fn(features, labels, mode):
+    logits = network(features["x"], make_kernels(), lambda tensor, name: tensor)
+    if mode == MODES.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, {"logits": logits})
+    loss = tf.reduce_mean(tf.square(logits))
+    variables = tf.trainable_variables()
+    gradients = tf.gradients(loss, variables)
+    for variable, gradient in zip(variables, gradients):
+        tf.add_to_collection("found", (variable.op.name, gradient))
+    return tf.estimator.EstimatorSpec(
+        mode,
+        loss=loss,
+        train_op=tf.train.GradientDescentOptimizer(0.1).apply_gradients(
+            zip(gradients, variables), tf.train.get_or_create_global_step()
+        ),
+    )
+
+
+def steps_of(name, bits):
+    if name.endswith("/input"):
+        return np.float32(0.03 if bits == 8 else 0.4)
+    channels = {"conv/kernel": 4, "depthwise/kernel": 4, "dense/kernel": 5}[name]
+    return np.linspace(0.01, 0.02, channels).astype("f") * (1 if bits == 8 else 20)
+
+
+def by_hand(bits):
+    """The loss and its gradients of variables and step sizes' log_ratios."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        ratios = {}
+
+        def quantize(tensor, name):
+            is_input = name.endswith("/input")
+            quantizer = (
+                of_activations(bits, True)
+                if is_input
+                else of_weights(bits, len(steps_of(name, bits)))
+            )
+            ratios[name] = tf.Variable(tf.zeros(quantizer.shape))
+            size = tf.cast(tf.size(tensor), tf.float32)
+            share = tf.cast(tf.shape(tensor)[0], tf.float32)
+            elements = size / (share if is_input else quantizer.steps)
+            step = trained_step(
+                tf.constant(steps_of(name, bits)), ratios[name], 0.0, elements, quantizer
+            )
+            limits = range_of(step, quantizer)
+            if "depthwise/kernel" == name:
+                flat = fake_quantize(tf.reshape(tensor, [9, 4]), limits, quantizer)
+                return tf.reshape(flat, tensor.shape)
+            return fake_quantize(tensor, limits, quantizer)
+
+        kernels = make_kernels()
+        loss = tf.reduce_mean(tf.square(network(data(), kernels, quantize)))
+        wanted = {v.op.name: v for v in kernels.values()}
+        wanted.update(
+            (f"ec_estimator/quantization/{n}/log_ratio", v) for n, v in ratios.items()
+        )
+        gradients = dict(zip(wanted, tf.gradients(loss, list(wanted.values()))))
+        session.run(tf.global_variables_initializer())
+        return session.run([loss, gradients])
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_every_gradient_is_that_of_a_graph_built_by_hand(bits, tmp_path):
+    quantizer = ec.LSQQuantizer(ec.QuantizerConfig(bits=bits, wbits=bits))
+    with tf.Graph().as_default(), tf.Session() as session:
+        spec = ec.compress(model_fn, quantizer)(
+            {"x": data()}, None, MODES.TRAIN, tf.estimator.RunConfig(str(tmp_path))
+        )
+        session.run(tf.global_variables_initializer())
+        for variable in tf.global_variables():
+            name = variable.op.name
+            if name.startswith("ec_estimator/") and name.endswith("/step"):
+                middle = name[len("ec_estimator/quantization/") : -len("/step")]
+                variable.load(steps_of(middle, bits), session)
+        loss, found = session.run([spec.loss, dict(tf.get_collection("found"))])
+    expected_loss, expected = by_hand(bits)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
+    assert set(found) == set(expected)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=1e-7)
+        assert np.any(gradient)
+
+
+def ops(mode, tmp_path, network=model_fn, **config):
+    graph = tf.Graph()
+    with graph.as_default():
+        quantizer = ec.LSQQuantizer(ec.QuantizerConfig(**config))
+        ec.compress(network, quantizer)(
+            {"x": data()}, None, mode, tf.estimator.RunConfig(str(tmp_path))
+        )
+    return graph
+
+
+@pytest.mark.parametrize("mode", [MODES.TRAIN, MODES.EVAL, MODES.PREDICT])
+def test_every_mode_has_the_same_quantizers(mode, tmp_path):
+    graph = ops(mode, tmp_path)
+    found = [o for o in graph.get_operations() if o.type.startswith("FakeQuant")]
+    forward = [o.name for o in found if not o.type.endswith("Gradient")]
+    names = (
+        *("conv/kernel", "conv/kernel/input", "depthwise/kernel"),
+        *("depthwise/kernel/input", "dense/kernel", "dense/kernel/input"),
+    )
+    assert sorted(forward) == sorted(
+        f"ec_estimator/quantization/{name}/quantized" for name in names
+    )
+
+
+def test_a_residual_shortcut_reads_the_quantized_tensor(tmp_path):
+    graph = ops(MODES.PREDICT, tmp_path)
+    (add,) = [o for o in graph.get_operations() if o.type in ("Add", "AddV2")]
+    assert add.inputs[0].op.name.endswith("depthwise/kernel/input/quantized")
+
+
+def test_post_quant_makes_an_integer_chain_up_to_the_prediction(tmp_path):
+    graph = ops(MODES.PREDICT, tmp_path, post_quant=True)
+    (tanh,) = [o for o in graph.get_operations() if o.type == "Tanh"]
+    (add,) = [o for o in graph.get_operations() if o.type in ("Add", "AddV2")]
+    assert all(i.op.type == "FakeQuantWithMinMaxVars" for i in add.inputs)
+    assert [c.type for c in tanh.outputs[0].consumers()] == ["FakeQuantWithMinMaxVars"]
+    last = [o for o in graph.get_operations() if o.type == "MatMul"][-1]
+    assert not last.outputs[0].consumers()
+
+
+def test_fp32_layers_and_scopes_are_left_alone(tmp_path):
+    graph = ops(MODES.PREDICT, tmp_path, fp32_layers=("MatMul",))
+    (product,) = [o for o in graph.get_operations() if o.type == "MatMul"]
+    assert not any(i.op.type.startswith("FakeQuant") for i in product.inputs)
+
+
+def test_fp32_layers_that_are_no_layer_are_an_error_with_the_nearest(tmp_path):
+    with pytest.raises(ec.ConfigError, match="'MatMull' is no layer; nearest: MatMul"):
+        ops(MODES.PREDICT, tmp_path, fp32_layers=("MatMull",))
+
+
+def test_first_and_last_layer_have_bits_of_their_own(tmp_path):
+    graph = ops(MODES.PREDICT, tmp_path, bits=3, wbits=2, first_last_bits=8)
+    bits = {
+        o.name[len("ec_estimator/quantization/") :]: o.get_attr("num_bits")
+        for o in graph.get_operations()
+        if o.type.startswith("FakeQuant")
+    }
+    assert bits == {
+        "conv/kernel/quantized": 8,
+        "conv/kernel/input/quantized": 8,
+        "depthwise/kernel/quantized": 2,
+        "depthwise/kernel/input/quantized": 3,
+        "dense/kernel/quantized": 8,
+        "dense/kernel/input/quantized": 8,
+    }
+
+
+def test_auto_is_unsigned_behind_a_relu_only(tmp_path):
+    graph = ops(MODES.PREDICT, tmp_path, signed="auto")
+    low = {}
+    with tf.Session(graph=graph) as session:
+        for op in graph.get_operations():
+            if op.type == "FakeQuantWithMinMaxVars":
+                feeds = {}
+                for o in graph.get_operations():
+                    if o.name.endswith("/step_size") and o.outputs[0].shape.rank == 0:
+                        feeds[o.outputs[0]] = 0.1
+                low[op.name.split("/")[2]] = session.run(op.inputs[1], feeds)
+    assert low["depthwise"] == 0
+    assert low["conv"] < 0 and low["dense"] < 0
