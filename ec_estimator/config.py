@@ -360,10 +360,10 @@ class QuantizerConfig(Config):
 
     @property
     def schedule(self):
-        """The first trial is just before step 1."""
+        """The first trial is just before step 2: step 1 has shown activations."""
         return Schedule(
             target=1.0,
-            start_step=1 - self.step_interval,
+            start_step=2 - self.step_interval,
             step_interval=self.step_interval,
             num_trials=self.num_trials,
             ramp="linear",

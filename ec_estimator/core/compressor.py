@@ -165,13 +165,8 @@ class Attached(abc.ABC):
         """Ops to run with every training step."""
         return []
 
-    def before_trial(self, session, trial, feeds):
-        """Looks at the model once more before a trial.
-
-        Args:
-          trial: the number of the trial that comes.
-          feeds: the feed_dict of the step that follows.
-        """
+    def start(self, session):
+        """Called when a session has its variables and no trial was done yet."""
         return None
 
     def save(self, session, folder, step, variables):

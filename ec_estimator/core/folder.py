@@ -137,7 +137,7 @@ class RunFolder:
                 name: Schedule(
                     0.0,
                     # A quantizer, which has no such fields, begins at once.
-                    config.get("start_step", 1 - config["step_interval"]),
+                    config.get("start_step", 2 - config["step_interval"]),
                     config["step_interval"],
                     config["num_trials"],
                     config.get("ramp", "linear"),

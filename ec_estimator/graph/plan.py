@@ -5,6 +5,7 @@ import difflib
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.core.state import is_state
 from ec_estimator.graph.coverage import COMPRESSED, Coverage, coverage_of
 from ec_estimator.graph.layers import Kernel, Layer
 from ec_estimator.graph.walk import ancestors
@@ -134,6 +135,7 @@ class Plan:
             coverage_of(layer, {name: TRAINS_ONLY for name in self.targets})
             for layer in layers
             if layer.op not in known
+            and not is_state(layer.op)
             and not (layer.kernel and layer.kernel.name in known)
         )
         return dataclasses.replace(self, layers=self.layers + extra)

@@ -129,7 +129,7 @@ class _Trained(Attached):
             self._rewired = Rewired(graph, placement).create_variables(training=True)
             after = {v.op.name for v in graph.get_collection("variables")}
         self.variable_names = frozenset(after - before)
-        self._losses, self._gradients, self._steps = [], {}, []
+        self._gradients, self._steps = {}, []
 
     def check(self, config):
         """The hook's config must be that of quantize_graph."""
@@ -157,9 +157,6 @@ class _Trained(Attached):
 
     def gate(self, variable_name, update):
         return update
-
-    def learn(self, graph, losses, backward):
-        self._losses = list(losses)
 
     def rewire(self):
         with self._graph.as_default():
@@ -290,13 +287,9 @@ class _Trained(Attached):
                     rate = tf.reduce_mean(tf.cast(clipped, tf.float32))
                     tf.summary.scalar(f"{tag}/clipping_rate", rate)
 
-    def before_trial(self, session, trial, feeds):
-        """Before the first trial the model runs once, on a batch of its input, so that
-        there are activations to fit to."""
-        if trial > 1:
-            return
+    def start(self, session):
+        # Activations take their first steps from the first batch, in the graph.
         self._check_finite(session.run(self._kernel_fits))
-        session.run([loss.op for loss in self._losses], feeds)
 
     def run_trial(self, session, trial, ratio):
         fitted = session.run(self._kernel_fits)

@@ -232,4 +232,11 @@ def as_compressors(compressors):
         raise CompressionError(
             f"compressors {names}: give at least one, and each kind once"
         )
+    if "sparsity" in names and any(
+        getattr(compressor.config, "wbits", None) == 1 for compressor in compressors
+    ):
+        raise PlanError(
+            "QuantizerConfig.wbits: weights at 1 bit are +s or -s and have no zero, so "
+            "they can't be sparse; use 2 bits or more with a Sparsifier"
+        )
     return compressors

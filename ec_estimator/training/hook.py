@@ -48,9 +48,13 @@ class TrialHook(tf.train.SessionRunHook):
         self._done = [
             int(session.run(a.trial_counter)) for a in self._attachment.attached
         ]
-        for compressor, done in zip(self._attachment.compressors, self._done):
+        for index, (compressor, done) in enumerate(
+            zip(self._attachment.compressors, self._done)
+        ):
             schedule = compressor.schedule
             due = schedule.next_due(done)
+            if not done:
+                self._attachment.attached[index].start(session)
             if done:
                 self._announce(
                     f"{compressor.name}: resumed after trial {done}/"
@@ -76,9 +80,7 @@ class TrialHook(tf.train.SessionRunHook):
             for _, _, _, due in self._due()
         ):
             self._step = int(run_context.session.run(self._step_tensor))
-            self._run_due_trials(
-                run_context.session, run_context.original_args.feed_dict
-            )
+            self._run_due_trials(run_context.session)
         every_step = [a.step_ops for a in self._attachment.attached]
         return tf.train.SessionRunArgs([self._step_fetch, every_step])
 
@@ -126,12 +128,10 @@ class TrialHook(tf.train.SessionRunHook):
             schedule = compressor.schedule
             yield index, compressor, schedule, schedule.next_due(self._done[index])
 
-    def _run_due_trials(self, session, feeds):
+    def _run_due_trials(self, session):
         for index, compressor, schedule, due in self._due():
             # More than one when other workers have moved the global step on.
             while due is not None and self._step + (self._stride or 1) > due:
-                attached = self._attachment.attached[index]
-                attached.before_trial(session, self._done[index] + 1, feeds)
                 self._run_trial(session, index, compressor, schedule)
                 due = schedule.next_due(self._done[index])
 

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.pruning import artifact, gates
+from ec_estimator.quantization import lsq
 from ec_estimator.sparsity import sparsifier
 from tests import models
 
@@ -48,7 +49,7 @@ class DieBeforeFeeding:
 
 def die_in_trial(trial, moment):
     """Kills inside trial `trial`: around the two session runs, or after its record."""
-    for attached in (sparsifier._Masks, gates.Gates):
+    for attached in (sparsifier._Masks, gates.Gates, lsq._Trained):
         attached.run_trial = dying_trial(attached.run_trial, trial, moment)
     record = RunFolder.record_trial
 
@@ -134,10 +135,18 @@ def prune():
     )
 
 
+def quantize():
+    return ec.LSQQuantizer(
+        ec.QuantizerConfig(bits=4, wbits=4, step_interval=3, num_trials=4)
+    )
+
+
 JOBS = {
     "sparsity": lambda: sparsify("local"),
     "global_sparsity": lambda: sparsify("global"),
     "pruning": prune,
+    "quantization": quantize,
+    "sparse_quantization": lambda: [sparsify("local"), quantize()],
 }
 
 
