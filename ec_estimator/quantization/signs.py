@@ -15,6 +15,8 @@ _IF_INPUT = {
             *("StridedSlice", "Slice", "Gather", "GatherV2", "ResizeBilinear"),
             *("ResizeNearestNeighbor", "Tile", "SpaceToBatchND", "BatchToSpaceND"),
             *("StopGradient", "Switch", "Exit", "DepthToSpace", "SpaceToDepth"),
+            # Dropout's mask and images of bytes come through it.
+            "Cast",
         ),
         lambda op: op.inputs[:1],
     ),
@@ -29,12 +31,12 @@ _IF_INPUT = {
 
 
 def is_never_negative(tensor):
-    """Whether a float tensor's values are at least 0 by the ops that compute it."""
+    """Whether a tensor's values are at least 0 by the ops that compute it."""
     seen, stack = set(), [tensor]
     while stack:
         tensor = stack.pop()
         op = tensor.op
-        if op in seen or op.type in _NEVER:
+        if op in seen or op.type in _NEVER or _has_no_sign(tensor.dtype.base_dtype):
             continue
         seen.add(op)
         if op.type == "Maximum":
@@ -45,6 +47,10 @@ def is_never_negative(tensor):
         elif not _is_constant_at_least_0(tensor):
             return False
     return True
+
+
+def _has_no_sign(dtype):
+    return dtype.is_bool or dtype.is_unsigned
 
 
 def _is_constant_at_least_0(tensor):
