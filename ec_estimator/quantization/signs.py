@@ -55,4 +55,9 @@ def _has_no_sign(dtype):
 
 def _is_constant_at_least_0(tensor):
     value = tf.get_static_value(tensor)
+    if value is None and tensor.op.type == "Sub":
+        # Dropout divides by 1 - rate.
+        parts = [tf.get_static_value(part) for part in tensor.op.inputs]
+        if all(part is not None for part in parts):
+            value = parts[0] - parts[1]
     return value is not None and bool(np.all(np.asarray(value) >= 0))
