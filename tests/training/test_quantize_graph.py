@@ -263,3 +263,53 @@ def test_what_a_pretrained_model_lacks_is_listed(tmp_path, caplog):
     assert "w3 has shape [4, 20], in the model [5, 20]" in caplog.text
     np.testing.assert_allclose(values["w2"], weights["w2"], rtol=1e-6)
     assert np.any(values["w1"] != 0)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: tf.train.GradientDescentOptimizer(0.01),
+    "momentum": lambda: tf.train.MomentumOptimizer(0.01, 0.9),
+    "adam": lambda: tf.train.AdamOptimizer(0.01),
+    "rmsprop": lambda: tf.train.RMSPropOptimizer(0.01, centered=True),
+    "adagrad": lambda: tf.train.AdagradOptimizer(0.01),
+    "ftrl": lambda: tf.train.FtrlOptimizer(0.01),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_any_optimizer_trains_the_step_sizes_without_a_global_step(optimizer, caplog):
+    with tf.Graph().as_default():
+        _, loss = model()
+        ec.quantize_graph("train", None, config(num_trials=1))
+        train_op = OPTIMIZERS[optimizer]().minimize(loss)
+        hook = ec.CompressionHook(ec.LSQQuantizer(config(num_trials=1)))
+        with tf.train.MonitoredSession(
+            tf.train.ChiefSessionCreator(config=models.ONE_THREAD), [hook]
+        ) as session:
+            for _ in range(3):
+                session.run(train_op)
+            moved = session._tf_sess().run(tf.trainable_variables("ec_estimator"))
+    assert len(moved) == 6
+    for log_ratio in moved:
+        assert np.all(np.isfinite(log_ratio)) and np.any(log_ratio != 0)
+    assert "no optimizer trains" not in caplog.text
+
+
+def test_a_hook_trains_sparse_and_quantized_at_once():
+    with tf.Graph().as_default() as graph:
+        _, loss = model()
+        ec.quantize_graph("train", None, config())
+        train_op = minimize(loss)
+        sparse = ec.SparsifierConfig(0.5, step_interval=1, num_trials=2)
+        hook = ec.CompressionHook([ec.Sparsifier(sparse), ec.LSQQuantizer(config())])
+        quantized = {
+            name: graph.get_tensor_by_name(f"ec_estimator/quantization/{name}/{end}:0")
+            for name, end in (("w1", "quantized"), ("w2", "quantized"))
+        }
+        with tf.train.MonitoredSession(hooks=[hook]) as session:
+            for _ in range(10):
+                session.run(train_op)
+            session = session._tf_sess()
+            for name, tensor in quantized.items():
+                weights, q = session.run([f"{name}:0", tensor])
+                assert 0.4 < np.mean(weights == 0) < 0.6
+                np.testing.assert_array_equal(q[weights == 0], 0)
