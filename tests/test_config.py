@@ -328,9 +328,8 @@ def test_1_to_8_bits_are_accepted(field, bits):
     + [("AUTO", "auto"), ("true", True), ("False", False)],
 )
 def test_signs_are_given_as_values_or_as_text(given, signed):
-    assert QuantizerConfig(signed=given).signed is signed or (
-        signed == "auto" == QuantizerConfig(signed=given).signed
-    )
+    found = QuantizerConfig(signed=given).signed
+    assert (found, type(found)) == (signed, type(signed))
 
 
 @pytest.mark.parametrize(
