@@ -1,5 +1,6 @@
 """The configs. One declaration a field gives validation, flag and documentation."""
 import dataclasses
+import functools
 import numbers
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
@@ -304,6 +305,34 @@ class SparsifierConfig(ScheduledConfig):
         return self.target_sparse_ratio
 
 
+def _also_called(other, name):
+    """Class decorator: a config takes its field `name` by another name, too.
+
+    Not a dataclasses.InitVar, with which dataclasses.replace() fails.
+    """
+
+    def decorate(config):
+        init = config.__init__
+
+        @functools.wraps(init)
+        def __init__(self, *args, **values):
+            given = values.pop(other, None)
+            if given is not None:
+                if values.get(name) not in (None, given):
+                    raise ConfigError(
+                        f"{config.__name__}.{name}: is {values[name]!r}, but {other}, "
+                        f"another name for it, {given!r}; give one of them"
+                    )
+                values[name] = given
+            init(self, *args, **values)
+
+        config.__init__ = __init__
+        return config
+
+    return decorate
+
+
+@_also_called("pretrain_model", "pretrained_model")
 @dataclasses.dataclass(frozen=True)
 class QuantizerConfig(Config):
     """Quantization-aware training: how many bits, where, and when steps are fitted.
@@ -345,18 +374,6 @@ class QuantizerConfig(Config):
     first_last_bits: Optional[int] = _field(
         None, _bits_or_none(), "bit width of the first and the last layer if it differs"
     )
-    pretrain_model: dataclasses.InitVar[Optional[str]] = None
-
-    def __post_init__(self, pretrain_model=None):
-        if isinstance(pretrain_model, str):
-            if self.pretrained_model not in (None, pretrain_model):
-                raise ConfigError(
-                    f"QuantizerConfig.pretrained_model: is {self.pretrained_model!r}, "
-                    f"but pretrain_model, another name for it, {pretrain_model!r}; "
-                    "give one of them"
-                )
-            object.__setattr__(self, "pretrained_model", pretrain_model)
-        super().__post_init__()
 
     @property
     def schedule(self):

@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ec_estimator import flags
-from ec_estimator.config import SparsifierConfig
+from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
 from ec_estimator.core.errors import ConfigError
+from ec_estimator.pruning.pruner import Pruner
+from ec_estimator.quantization.lsq import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
 
@@ -38,7 +40,8 @@ NAMES = st.builds(
 )
 SCOPES = st.lists(NAMES, max_size=2)
 COUNTS = st.integers(1, 2**40)
-CONFIGS = st.builds(
+BITS = st.integers(1, 8)
+SPARSIFIERS = st.builds(
     SparsifierConfig,
     target_sparse_ratio=st.floats(0, 1),
     sparse_block_shape=st.tuples(COUNTS, COUNTS),
@@ -50,13 +53,30 @@ CONFIGS = st.builds(
     ramp=st.sampled_from(["cubic", "linear"]),
     start_step=st.integers(0, 2**40),
 )
+QUANTIZERS = st.builds(
+    QuantizerConfig,
+    bits=BITS,
+    wbits=BITS,
+    signed=st.sampled_from([True, False, "auto"]),
+    pretrained_model=st.none() | NAMES,
+    step_interval=COUNTS,
+    num_trials=COUNTS,
+    include_scopes=SCOPES,
+    exclude_scopes=SCOPES,
+    fp32_layers=SCOPES,
+    post_quant=st.booleans(),
+    int8_winograd=st.booleans(),
+    first_last_bits=st.none() | BITS,
+)
+CONFIGS = st.builds(Sparsifier, SPARSIFIERS) | st.builds(LSQQuantizer, QUANTIZERS)
 
 
 @settings(max_examples=150, **PATIENT)
 @given(CONFIGS)
 def test_config_to_flags_to_config_is_the_identity(original):
-    (compressor,) = compressors(*flags.to_flags([Sparsifier(original)]))
-    assert compressor.config == original
+    (compressor,) = compressors(*flags.to_flags([original]))
+    assert type(compressor) is type(original)
+    assert compressor.config == original.config
 
 
 def test_the_flags_of_a_config_are_a_flag_file(tmp_path):
@@ -79,15 +99,83 @@ def test_a_flag_after_the_flag_file_wins(tmp_path):
     assert values.train_steps == 7
 
 
-def test_without_flags_a_config_has_its_defaults():
-    assert config() == SparsifierConfig()
+@pytest.mark.parametrize(
+    "prefix,compressor",
+    [
+        ("pruner", Pruner(PrunerConfig())),
+        ("sparsifier", Sparsifier(SparsifierConfig())),
+        ("quantizer", LSQQuantizer(QuantizerConfig())),
+    ],
+)
+def test_without_flags_a_config_has_its_defaults(prefix, compressor):
+    (built,) = compressors(f"--compressor={prefix}")
+    assert type(built) is type(compressor)
+    assert built.config == compressor.config
 
 
-def test_every_field_is_a_flag_with_its_documentation():
+@pytest.mark.parametrize(
+    "prefix,config",
+    [
+        ("pruner", PrunerConfig),
+        ("sparsifier", SparsifierConfig),
+        ("quantizer", QuantizerConfig),
+    ],
+)
+def test_every_field_is_a_flag_with_its_documentation(prefix, config):
     values = parse()
-    for field in dataclasses.fields(SparsifierConfig):
-        flag = values[f"sparsifier_{field.name}"]
-        assert flag.help.endswith(field.metadata["doc"])
+    for field in dataclasses.fields(config):
+        flag = values[f"{prefix}_{field.name}"]
+        assert field.metadata["doc"] in flag.help
+
+
+def test_flags_become_fields_of_the_quantizer():
+    (compressor,) = compressors(
+        "--compressor=quantizer",
+        "--quantizer_bits=4",
+        "--quantizer_wbits=2",
+        "--quantizer_signed=auto",
+        "--quantizer_pretrained_model=runs/dense",
+        "--quantizer_step_interval=20",
+        "--quantizer_num_trials=3",
+        "--quantizer_include_scopes=a,b/c",
+        "--quantizer_exclude_scopes=b/c/d",
+        "--quantizer_fp32_layers=a/MatMul,b/Conv2D",
+        "--quantizer_post_quant",
+        "--quantizer_int8_winograd=true",
+        "--quantizer_first_last_bits=8",
+    )
+    assert compressor.config == QuantizerConfig(
+        bits=4,
+        wbits=2,
+        signed="auto",
+        pretrained_model="runs/dense",
+        step_interval=20,
+        num_trials=3,
+        include_scopes=("a", "b/c"),
+        exclude_scopes=("b/c/d",),
+        fp32_layers=("a/MatMul", "b/Conv2D"),
+        post_quant=True,
+        int8_winograd=True,
+        first_last_bits=8,
+    )
+
+
+@pytest.mark.parametrize("text,signed", [("true", True), ("False", False)])
+def test_the_sign_is_a_flag_of_three_words(text, signed):
+    (compressor,) = compressors("--compressor=quantizer", f"--quantizer_signed={text}")
+    assert compressor.config.signed is signed
+    with pytest.raises(absl_flags.IllegalFlagValueError, match="quantizer_signed=yes"):
+        parse("--quantizer_signed=yes")
+
+
+@pytest.mark.parametrize("name", ["bits", "wbits", "first_last_bits"])
+@pytest.mark.parametrize("value", ["0", "9"])
+def test_bits_out_of_range_are_the_configs_error(name, value):
+    message = f"QuantizerConfig.{name}: must be an integer from 1 to 8.*, got {value}$"
+    with pytest.raises(ConfigError, match=message):
+        compressors("--compressor=quantizer", f"--quantizer_{name}={value}")
+    with pytest.raises(absl_flags.IllegalFlagValueError, match=f"quantizer_{name}=1.5"):
+        parse(f"--quantizer_{name}=1.5")
 
 
 def test_flags_become_fields():
@@ -119,7 +207,9 @@ def test_no_compressor_is_built_unless_it_is_named():
 
 
 def test_an_unknown_compressor_is_an_error_that_names_those_there_are():
-    message = "^--compressor: 'sparsify' is unknown; there is pruner, sparsifier$"
+    message = (
+        "^--compressor: 'sparsify' is unknown; there is pruner, sparsifier, quantizer$"
+    )
     with pytest.raises(ConfigError, match=message):
         compressors("--compressor=sparsify")
 

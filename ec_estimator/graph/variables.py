@@ -29,9 +29,12 @@ def model_variables(graph):
 
     def belongs_to_model(variable):
         name = variable.op.name
+        # Step sizes are ours, though the user's optimizer trains them.
+        if is_state(name):
+            return False
         if name in trainable or name.endswith("/ExponentialMovingAverage"):
             return True
-        if is_state(name) or owner(name, names) in trainable:
+        if owner(name, names) in trainable:
             return False
         return name not in feeds_optimizer
 

@@ -183,7 +183,8 @@ def trained_step(fitted, log_ratio, fallback, elements, quantizer):
     """
     value = tf.where(fitted > 0, fitted * tf.exp(log_ratio), fallback + 0 * fitted)
     value = tf.stop_gradient(tf.maximum(value, SMALLEST_STEP))
-    scale = 1.0 / (value * tf.sqrt(elements * quantizer.high))
+    # An empty tensor gives no gradient; 0 elements would make that 0 * infinity.
+    scale = 1.0 / (value * tf.sqrt(tf.maximum(elements, 1.0) * quantizer.high))
     moved = (log_ratio - tf.stop_gradient(log_ratio)) * tf.stop_gradient(scale)
     return value + moved
 

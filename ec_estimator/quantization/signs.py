@@ -15,6 +15,8 @@ _IF_INPUT = {
             *("StridedSlice", "Slice", "Gather", "GatherV2", "ResizeBilinear"),
             *("ResizeNearestNeighbor", "Tile", "SpaceToBatchND", "BatchToSpaceND"),
             *("StopGradient", "Switch", "Exit", "DepthToSpace", "SpaceToDepth"),
+            # Dropout's mask and images of bytes come through it.
+            "Cast",
         ),
         lambda op: op.inputs[:1],
     ),
@@ -29,12 +31,12 @@ _IF_INPUT = {
 
 
 def is_never_negative(tensor):
-    """Whether a float tensor's values are at least 0 by the ops that compute it."""
+    """Whether a tensor's values are at least 0 by the ops that compute it."""
     seen, stack = set(), [tensor]
     while stack:
         tensor = stack.pop()
         op = tensor.op
-        if op in seen or op.type in _NEVER:
+        if op in seen or op.type in _NEVER or _has_no_sign(tensor.dtype.base_dtype):
             continue
         seen.add(op)
         if op.type == "Maximum":
@@ -47,6 +49,15 @@ def is_never_negative(tensor):
     return True
 
 
+def _has_no_sign(dtype):
+    return dtype.is_bool or dtype.is_unsigned
+
+
 def _is_constant_at_least_0(tensor):
     value = tf.get_static_value(tensor)
+    if value is None and tensor.op.type == "Sub":
+        # Dropout divides by 1 - rate.
+        parts = [tf.get_static_value(part) for part in tensor.op.inputs]
+        if all(part is not None for part in parts):
+            value = parts[0] - parts[1]
     return value is not None and bool(np.all(np.asarray(value) >= 0))

@@ -8,7 +8,7 @@ from ec_estimator.core.errors import CompressionError, PlanError
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.graph.variables import model_variables
+from ec_estimator.graph.variables import model_variables, owner
 from ec_estimator.rewrite import tf_private
 from ec_estimator.rewrite.backward import (
     backward_ops,
@@ -39,7 +39,12 @@ class Attachment:
             )
         self.graph = graph
         known = {name for c in compressors for name in c.prepared(graph)}
-        strange = [v.op.name for v in self.state if v.op.name not in known]
+        # Step sizes are trained, and an optimizer keeps its own variables of them.
+        strange = [
+            name
+            for name in (v.op.name for v in self.state)
+            if name not in known and owner(name, known) is None
+        ]
         if strange:
             raise PlanError(
                 f"this graph was imported from a compressed run: it has "
@@ -198,7 +203,8 @@ def attach_to_finished_graph(graph, compressors):
             attached.watch_finished(
                 graph, lambda op, index: kernel_gradients(backward, op, index)
             )
-        for name in sorted(attachment.names):
+        # What we train ourselves, step sizes, has no zeros that a gradient could touch.
+        for name in sorted(n for n in attachment.names if not is_state(n)):
             for reader in gate_gradients(graph, backward, name, attachment.gate):
                 tf.logging.warning(
                     "No gradient of kernel %s was found at %s, which reads it. Its "

@@ -3,6 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables
@@ -28,7 +29,8 @@ def quantize_graph(mode, model_dir, config):
 
     Raises:
       ConfigError: another mode; a scope or layer name that matches nothing.
-      PlanError: gradients exist already, or there is nothing to quantize.
+      PlanError: gradients exist already, the graph is quantized already, or there is
+        nothing to quantize.
       RunFolderError: model_dir cannot be written; pretrained_model cannot be read.
     """
     if mode not in MODES:
@@ -37,7 +39,7 @@ def quantize_graph(mode, model_dir, config):
         )
     graph = tf.get_default_graph()
     quantizer = LSQQuantizer(config, model_dir)
-    if quantizer.prepared(graph):
+    if any(is_state(v.op.name) for v in graph.get_collection("variables")):
         raise PlanError("quantize_graph: this graph is quantized already")
     if backward_ops(graph):
         raise PlanError(
