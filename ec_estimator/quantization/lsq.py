@@ -13,6 +13,7 @@ from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.plan import Decisions
 from ec_estimator.quantization.fit import fit_binary, fit_steps
 from ec_estimator.quantization.placement import place
+from ec_estimator.quantization.quantizers import frozen_step
 from ec_estimator.quantization.rewire import (
     Rewired,
     serving_range,
@@ -216,15 +217,22 @@ class _Trained(Attached):
         self._summarize()
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
-            kernels, tensors, built = {}, {}, []
-            for name in self._rewired.steps:
-                with tf.control_dependencies(built[-1:]):
-                    fitted, assigned = self._fit(name, companions)
-                built = [assigned]
-                is_kernel = self._rewired.steps[name].recent is None
-                (kernels if is_kernel else tensors)[name] = fitted
+            steps = self._rewired.steps
+            kernels = [name for name in steps if steps[name].recent is None]
+            tensors = [name for name in steps if steps[name].recent is not None]
+            self._kernel_fits = self._fits_in_turn(kernels, companions)
+            self._tensor_fits = self._fits_in_turn(tensors, companions)
             self._count = self._trials.assign(self._new_trials)
-            self._kernel_fits, self._tensor_fits = kernels, tensors
+
+    def _fits_in_turn(self, names, companions):
+        """{quantizer name: its new step sizes}, set one after the other: temporaries
+        are as large as the kernels."""
+        fits, last = {}, []
+        for name in names:
+            with tf.control_dependencies(last):
+                fits[name], assigned = self._fit(name, companions)
+            last = [assigned]
+        return fits
 
     def _fit(self, name, companions):
         """(the step sizes found, op that sets them) of a quantizer."""
@@ -274,12 +282,12 @@ class _Trained(Attached):
         with tf.name_scope(None), tf.name_scope("ec_estimator/quantization/summaries/"):
             for name, state in self._rewired.steps.items():
                 quantizer = self.placement.quantizers[name]
-                step = tf.reduce_mean(state.fitted * tf.exp(state.log_ratio))
+                steps = frozen_step(state.fitted, state.log_ratio)
+                step = tf.reduce_mean(steps)
                 tag = f"compression/quantization/{name}"
                 tf.summary.scalar(f"{tag}/step_size", step, family=None)
                 tf.summary.scalar(f"{tag}/range", step * quantizer.high)
                 if state.recent is not None:
-                    steps = state.fitted * tf.exp(state.log_ratio)
                     clipped = tf.logical_or(
                         state.recent > steps * (quantizer.high + 0.5),
                         state.recent < steps * (quantizer.low - 0.5),

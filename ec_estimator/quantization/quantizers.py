@@ -6,6 +6,9 @@ import tensorflow.compat.v1 as tf
 
 # TensorFlow's kernels divide by the step; no tensor of a network is this fine.
 SMALLEST_STEP = 1e-12
+# A step stays within a factor of e of its fit: at 8 bits a loss hardly depends on it,
+# and gradient noise would carry it away.
+FURTHEST = 1.0
 _GRADIENT = "EcEstimatorStepSize"
 
 
@@ -165,10 +168,12 @@ def _one_bit(x, step, quantizer):
 
 
 def trained_step(fitted, log_ratio, fallback, elements, quantizer):
-    """The step size that training changes, s = fitted * exp(log_ratio).
+    """The step size that training changes, s = fitted * exp(tanh(log_ratio)).
 
-    `log_ratio` receives dL/ds / (s * sqrt(elements * high)): with gradient descent the
-    step moves as in LSQ, and with an optimizer that divides by the gradient's size,
+    `log_ratio` receives s * dL/ds / (r^2 * sqrt(elements * high)), with r^2 the larger
+    of s^2 and its mean over the channels: with gradient descent a single step, and
+    that of a usual channel, moves as in LSQ; that of a channel whose weights are next
+    to nothing moves with them and not away at once. With an optimizer that divides by the gradient's size,
     such as Adam, by the learning rate relative to its size (LSQ on the step itself
     would have Adam move a step of 0.004 by 0.001, a quarter, at once). A weight decay
     pulls it to the fitted step, not to zero.
@@ -177,18 +182,29 @@ def trained_step(fitted, log_ratio, fallback, elements, quantizer):
       fitted: float32 of quantizer.shape, 0 where no fit was made.
       log_ratio: float32 of quantizer.shape, 0 at the fitted step.
       fallback: float32, broadcasts to quantizer.shape; taken where `fitted` is 0.
-      elements: scalar, float32: how many elements of the tensor share a step.
+      elements: scalar, float32: how many elements the tensor has; of activations, for
+        one example.
 
     Source: Esser et al. 2020, arXiv 1902.08153, section 2.2 (gradient scale).
     """
-    value = tf.where(fitted > 0, fitted * tf.exp(log_ratio), fallback + 0 * fitted)
+    value = tf.where(fitted > 0, _moved(fitted, log_ratio), fallback + 0 * fitted)
     value = tf.stop_gradient(tf.maximum(value, SMALLEST_STEP))
     # An empty tensor gives no gradient; 0 elements would make that 0 * infinity.
-    scale = 1.0 / (value * tf.sqrt(tf.maximum(elements, 1.0) * quantizer.high))
+    scale = 1.0 / tf.sqrt(tf.maximum(elements, 1.0) * quantizer.high)
+    scale *= 1.0 - tf.square(tf.tanh(log_ratio / FURTHEST))
+    if quantizer.steps:
+        mean = tf.sqrt(tf.reduce_mean(tf.square(value)))
+        scale *= value / tf.square(tf.maximum(value, mean))
+    else:
+        scale /= value
     moved = (log_ratio - tf.stop_gradient(log_ratio)) * tf.stop_gradient(scale)
     return value + moved
 
 
 def frozen_step(fitted, log_ratio):
     """The same without training."""
-    return tf.maximum(fitted * tf.exp(log_ratio), SMALLEST_STEP)
+    return tf.maximum(_moved(fitted, log_ratio), SMALLEST_STEP)
+
+
+def _moved(fitted, log_ratio):
+    return fitted * tf.exp(FURTHEST * tf.tanh(log_ratio / FURTHEST))

@@ -328,7 +328,7 @@ def training_range(rewired, name, tensor):
     state = rewired.steps[name]
     quantizer = rewired.placement.quantizers[name]
     if state.recent is None:
-        elements = tf.cast(tf.size(tensor), tf.float32) / max(1, quantizer.steps)
+        elements = tf.cast(tf.size(tensor), tf.float32)
         fallback = tf.constant(0.0)
     else:
         sample = _sample(tensor, state.recent.shape.as_list())

@@ -91,7 +91,7 @@ def by_hand(bits):
             ratios[name] = tf.Variable(tf.zeros(quantizer.shape))
             size = tf.cast(tf.size(tensor), tf.float32)
             share = tf.cast(tf.shape(tensor)[0], tf.float32)
-            elements = size / (share if is_input else quantizer.steps)
+            elements = size / share if is_input else size
             step = trained_step(
                 tf.constant(steps_of(name, bits)), ratios[name], 0.0, elements, quantizer
             )
