@@ -169,7 +169,8 @@ class Attachment:
 
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
-        first = min(k.parts[0] for k in self.plan.kernels.values())
+        parts = {part for k in self.plan.kernels.values() for part in k.parts}
+        first = min(name for name in self.names | parts if not is_state(name))
         for variable in self.graph.get_collection("variables"):
             if variable.op.name == first:
                 tf_private.join_groups(

@@ -234,7 +234,7 @@ def test_the_schedules_of_a_run_are_in_its_manifest(folder):
 
 
 def test_a_config_without_a_schedule_is_damaged(bound):
-    with raises("manifest.json' is damaged (no 'start_step'); restore it"):
+    with raises("manifest.json' is damaged (no 'step_interval'); restore it"):
         bound.schedules()
 
 

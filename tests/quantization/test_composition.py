@@ -36,9 +36,9 @@ def quantized_kernels(path):
     with tf.Graph().as_default() as graph, tf.Session() as session:
         tf.saved_model.load(session, ["serve"], path)
         return {
-            op.name[len("ec_estimator/quantization/") : -len("/quantized")]: session.run(
-                op.outputs[0]
-            )
+            op.name[
+                len("ec_estimator/quantization/") : -len("/quantized")
+            ]: session.run(op.outputs[0])
             for op in graph.get_operations()
             if op.type == "FakeQuantWithMinMaxVarsPerChannel"
         }
@@ -47,7 +47,10 @@ def quantized_kernels(path):
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_zeros_stay_exactly_zero_and_values_are_few(bits, tmp_path):
     config = ec.SparsifierConfig(
-        target_sparse_ratio=0.6, sparse_block_shape=(1, 4), step_interval=1, num_trials=3
+        target_sparse_ratio=0.6,
+        sparse_block_shape=(1, 4),
+        step_interval=1,
+        num_trials=3,
     )
     wrapped = [ec.Sparsifier(config), quantizer(bits=bits, wbits=bits)]
     estimator, input_fn = make(tmp_path, lambda fn: ec.compress(fn, wrapped))

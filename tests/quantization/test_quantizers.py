@@ -214,15 +214,21 @@ def run_trained(fitted, log_ratio, fallback, elements, quantizer, d_step):
 
 
 @pytest.mark.parametrize("elements", [1.0, 9.0, 1e6])
-def test_the_trained_step_gets_lsqs_gradient_over_its_own_size(elements):
+def test_a_channels_step_gets_lsqs_gradient_over_the_larger_of_it_and_the_mean(
+    elements,
+):
     quantizer = of_weights(4, CHANNELS)
     fitted, log_ratio = STEPS, np.array([0.0, 0.5, -2.0])
     d_step = np.array([1.0, -3.0, 0.5])
     step, gradient = run_trained(fitted, log_ratio, 9.0, elements, quantizer, d_step)
-    expected = fitted * np.exp(log_ratio)
+    expected = fitted * np.exp(np.tanh(log_ratio))
     np.testing.assert_allclose(step, expected, rtol=1e-6)
     lsq = d_step / np.sqrt(elements * 7)
-    np.testing.assert_allclose(gradient, lsq / expected, rtol=1e-5)
+    larger = np.maximum(expected, np.sqrt(np.mean(expected**2)))
+    slope = 1 - np.tanh(log_ratio) ** 2
+    np.testing.assert_allclose(
+        gradient, lsq * slope * expected / larger**2, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-3])
@@ -260,7 +266,8 @@ def test_weight_decay_pulls_to_the_fitted_step_not_to_zero():
             tf.nn.l2_loss(log_ratio)
         )
         session.run(tf.global_variables_initializer())
-        np.testing.assert_allclose(session.run(step), 0.5 * np.e, rtol=1e-6)
+        first = 0.5 * np.exp(np.tanh(1.0))
+        np.testing.assert_allclose(session.run(step), first, rtol=1e-6)
         for _ in range(40):
             session.run(decay)
         np.testing.assert_allclose(session.run(step), 0.5, rtol=1e-6)

@@ -93,7 +93,11 @@ def by_hand(bits):
             share = tf.cast(tf.shape(tensor)[0], tf.float32)
             elements = size / share if is_input else size
             step = trained_step(
-                tf.constant(steps_of(name, bits)), ratios[name], 0.0, elements, quantizer
+                tf.constant(steps_of(name, bits)),
+                ratios[name],
+                0.0,
+                elements,
+                quantizer,
             )
             limits = range_of(step, quantizer)
             if "depthwise/kernel" == name:
@@ -166,7 +170,7 @@ def test_a_residual_shortcut_reads_the_quantized_tensor(tmp_path):
 
 def test_post_quant_makes_an_integer_chain_up_to_the_prediction(tmp_path):
     graph = ops(MODES.PREDICT, tmp_path, post_quant=True)
-    (tanh,) = [o for o in graph.get_operations() if o.type == "Tanh"]
+    (tanh,) = [o for o in graph.get_operations() if o.name == "Tanh"]
     (add,) = [o for o in graph.get_operations() if o.type in ("Add", "AddV2")]
     assert all(i.op.type == "FakeQuantWithMinMaxVars" for i in add.inputs)
     assert [c.type for c in tanh.outputs[0].consumers()] == ["FakeQuantWithMinMaxVars"]
