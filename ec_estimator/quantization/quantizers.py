@@ -171,12 +171,12 @@ def trained_step(fitted, log_ratio, fallback, elements, quantizer):
     """The step size that training changes, s = fitted * exp(tanh(log_ratio)).
 
     `log_ratio` receives s * dL/ds / (r^2 * sqrt(elements * high)), with r^2 the larger
-    of s^2 and its mean over the channels: with gradient descent a single step, and
+    of s^2 and its mean over the channels. With gradient descent a single step, and
     that of a usual channel, moves as in LSQ; that of a channel whose weights are next
-    to nothing moves with them and not away at once. With an optimizer that divides by the gradient's size,
-    such as Adam, by the learning rate relative to its size (LSQ on the step itself
-    would have Adam move a step of 0.004 by 0.001, a quarter, at once). A weight decay
-    pulls it to the fitted step, not to zero.
+    to nothing moves with them and not away at once. An optimizer that divides by the
+    gradient's size, such as Adam, moves it by the learning rate relative to its size
+    (LSQ on the step itself would have it move a step of 0.004 by 0.001, a quarter, at
+    once). A weight decay pulls it to the fitted step, not to zero.
 
     Args:
       fitted: float32 of quantizer.shape, 0 where no fit was made.
