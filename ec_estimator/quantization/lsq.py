@@ -300,12 +300,13 @@ class _Trained(Attached):
         self._check_finite(session.run(self._kernel_fits))
 
     def run_trial(self, session, trial, ratio):
-        fitted = session.run(self._kernel_fits)
-        self._check_finite(fitted)
-        tensors = session.run(self._tensor_fits)
-        self._check_finite(tensors)
-        session.run(self._count, {self._new_trials: trial})
+        # One run: TensorFlow prunes and optimizes the graph anew for another.
+        fitted, tensors, _ = session.run(
+            [self._kernel_fits, self._tensor_fits, self._count],
+            {self._new_trials: trial},
+        )
         fitted.update(tensors)
+        self._check_finite(fitted)
         notes = tuple(
             f"{name} saw only zeros (or, unsigned, nothing above) and keeps its range"
             for name, steps in tensors.items()
