@@ -3,7 +3,7 @@ import tensorflow.compat.v1 as tf
 
 # Steps that are tried: from the range down to a fraction of it, and then around the
 # best of those.
-_COARSE, _LEAST, _FINE = 16, 0.08, 16
+_COARSE, _LEAST, _FINE = 24, 0.01, 16
 _REFINEMENTS = 2
 
 
@@ -11,7 +11,7 @@ def fit_steps(x, low, high):
     """The step size of each column with the least squared rounding error.
 
     s = argmin sum (x - s * q)^2 with q = clip(round(x / s), low, high), halves rounded
-    upwards: the best of 16 candidates, then of 16 around it, improved by alternating
+    upwards: the best of 24 candidates, then of 16 around it, improved by alternating
     least squares, s = <x, q> / <q, q>. One pass over `x` a candidate, and temporaries
     of its size only.
 
@@ -27,7 +27,12 @@ def fit_steps(x, low, high):
     if low < 0:
         widest = tf.maximum(widest, tf.reduce_min(x, 0) / low)
     # TensorFlow's maximum overlooks NaN.
-    widest = tf.maximum(widest, 0.0) + 0 * tf.reduce_sum(x, 0)
+    finite = tf.reduce_all(tf.is_finite(x), 0)
+    widest = tf.where(finite, tf.maximum(widest, 0.0), widest * float("nan"))
+    # In units of the widest step: squares of x itself could overflow or vanish.
+    unit = tf.where(widest > 0, widest, tf.ones_like(widest))
+    x = x / unit
+    one = widest / unit
 
     def quantize(step):
         # Where the step is 0, all of x is, or is clipped to, 0.
@@ -55,8 +60,8 @@ def fit_steps(x, low, high):
         return best, error
 
     factor = _LEAST ** (1.0 / (_COARSE - 1))
-    worst = tf.fill(tf.shape(widest), x.dtype.max)
-    best, error = search(widest, factor, _COARSE, widest, worst)
+    worst = tf.fill(tf.shape(one), x.dtype.max)
+    best, error = search(one, factor, _COARSE, one, worst)
     fine = factor ** (2.0 / (_FINE + 1))
     best, error = search(best / factor * fine, fine, _FINE, best, error)
     for _ in range(_REFINEMENTS):
@@ -65,7 +70,7 @@ def fit_steps(x, low, high):
             norm = tf.reduce_sum(tf.square(q), 0)
             step = tf.math.divide_no_nan(tf.reduce_sum(x * q, 0), norm)
             best, error = better(tf.where(step > 0, step, best), best, error)
-    return best
+    return best * unit
 
 
 def fit_binary(x):

@@ -40,6 +40,23 @@ def test_the_error_is_within_5_percent_of_the_best(low, high, kind):
         assert errors(column, np.array([step]), low, high)[0] <= best * 1.05
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e37])
+def test_the_scale_of_the_data_does_not_matter(scale):
+    x = np.random.RandomState(4).uniform(-1, 1, (500, 1)).astype(np.float32)
+    expected = run(fit_steps, x, -8, 7)
+    found = run(fit_steps, x * np.float32(scale), -8, 7)
+    np.testing.assert_allclose(found / scale, expected, rtol=1e-3)
+
+
+def test_a_far_outlier_does_not_hide_the_rest():
+    x = np.random.RandomState(4).standard_normal(4000)
+    x[0] = 40.0
+    (found,) = run(fit_steps, x[:, None], -2, 1)
+    tried = np.linspace(0.05, 40, 4000)
+    best = errors(x, tried, -2, 1).min()
+    assert errors(x, np.array([found]), -2, 1)[0] <= best * 1.05
+
+
 def test_zeros_give_no_step():
     assert run(fit_steps, np.zeros((9, 2)), -8, 7).tolist() == [0, 0]
 
