@@ -16,6 +16,14 @@ on two cores. Pruning takes two trainings, the second one of the small network:
     python -m examples.cifar10 --data_dir=cifar10 --model_dir=small --epochs=3 \\
         --finetune_from=pruned --learning_rate=0.05 --export=saved_model
 
+Quantized to 4 bits, the first and the last layer to 8:
+
+    python -m examples.cifar10 --data_dir=cifar10 --model_dir=quantized --epochs=2 \\
+        --warm_start_from=dense --learning_rate=0.05 --export=saved_model \\
+        --compressor=quantizer --quantizer_bits=4 --quantizer_wbits=4 \\
+        --quantizer_first_last_bits=8 --quantizer_signed=auto \\
+        --quantizer_step_interval=78
+
 The data comes from `python -m examples.make_cifar10_tfrecords`. A program
 of your own can take its flags from ec_estimator in the same way; one that needs nothing
 more than this is run by `python -m ec_estimator train --model=examples.cifar10` with

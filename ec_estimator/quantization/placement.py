@@ -224,7 +224,6 @@ class _Placing:
         self._ops = ops
         self._model_outputs = {t.op for t in model.outputs or ()}
         self._layer_ops = set(ops.values())
-        self._is_final = (model.outputs is None, model.outputs)
         self._ends = self._first_and_last()
 
     def _first_and_last(self):
@@ -297,12 +296,11 @@ class _Placing:
         return Operand(index, name)
 
     def _winograd(self, op, name):
-        for part, steps in (
-            ("input", 16),
-            ("kernel", 16 * op.inputs[1].shape[3].value),
-        ):
-            bits = 8
-            self._made.setdefault(f"{name}/winograd_{part}", of_weights(bits, steps))
+        outputs = op.inputs[1].shape[3].value
+        for part, steps in (("input", 1), ("kernel", outputs)):
+            self._made.setdefault(
+                f"{name}/winograd_{part}", of_weights(8, winograd.POSITIONS * steps)
+            )
 
     def _activation(self, op, index, name):
         tensor, _ = source_of(op.inputs[index])
