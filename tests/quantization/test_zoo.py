@@ -9,6 +9,9 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from tests.models import MODELS
 
+# Not in this list: resnet_v1_50 and inception_v3. Their fits make TensorFlow optimize
+# graphs with hundreds of loops, which takes minutes.
+SMALL = [name for name in MODELS if name not in ("resnet_v1_50", "inception_v3")]
 FAKE_QUANT = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
 
 
@@ -59,7 +62,7 @@ def assert_same(results, expected, most=1e-5):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SMALL)
 def test_a_model_trains_quantized_and_its_export_predicts_the_same(
     model, bits, tmp_path
 ):
