@@ -387,6 +387,6 @@ def test_a_quantizers_to_dict_survives_json_and_gives_the_config_back(values):
     assert dataclasses.replace(config) == config
 
 
-def test_the_first_trial_of_the_quantizer_is_just_before_step_1():
+def test_the_first_trial_of_the_quantizer_is_just_before_step_2():
     schedule = QuantizerConfig(step_interval=10, num_trials=3).schedule
-    assert [schedule.next_due(done) for done in range(4)] == [0, 10, 20, None]
+    assert [schedule.next_due(done) for done in range(4)] == [1, 11, 21, None]
