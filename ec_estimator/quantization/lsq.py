@@ -1,24 +1,22 @@
 """Quantization-aware training: learned step sizes, re-fitted now and then."""
 import dataclasses
 import weakref
-from typing import Dict
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Attached, Compressor
-from ec_estimator.core.errors import CompressionError, ConfigError, PlanError
+from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.plan import Decisions
-from ec_estimator.quantization.fit import fit_binary, fit_steps
 from ec_estimator.quantization.placement import place
 from ec_estimator.quantization.quantizers import frozen_step
 from ec_estimator.quantization.rewire import (
     Rewired,
-    serving_range,
-    training_range,
+    quantize_serving,
+    quantize_training,
 )
+from ec_estimator.quantization.trial import Fits, check_finite, report
 
 # Relative change of a step size in a training step, where no optimizer of the user's
 # trains it: Adam's own default.
@@ -84,7 +82,7 @@ class LSQQuantizer(Compressor):
         rewired = Rewired(graph, details)
         with graph.as_default():
             rewired.create_variables(training=False)
-            rewired.rewire(serving_range)
+            rewired.rewire(quantize_serving)
         return rewired
 
     def attach(self, kernels, variables, details):
@@ -96,25 +94,6 @@ class LSQQuantizer(Compressor):
                 "is built"
             )
         return trained
-
-
-@dataclasses.dataclass(frozen=True)
-class FitReport:
-    """What a trial did.
-
-    steps: {quantizer: [smallest, largest] step size that was found}.
-    """
-
-    steps: Dict[str, list]
-    notes: tuple = ()
-
-    def headline(self, target):
-        """What the trial led to, in a few words."""
-        return f"{len(self.steps)} step sizes fitted"
-
-    def record(self):
-        """JSON-ready."""
-        return {"steps": self.steps}
 
 
 class _Trained(Attached):
@@ -161,7 +140,7 @@ class _Trained(Attached):
 
     def rewire(self):
         with self._graph.as_default():
-            self._rewired.rewire(training_range)
+            self._rewired.rewire(quantize_training)
 
     @property
     def step_ops(self):
@@ -218,48 +197,19 @@ class _Trained(Attached):
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
             steps = self._rewired.steps
-            kernels = [name for name in steps if steps[name].recent is None]
-            tensors = [name for name in steps if steps[name].recent is not None]
-            self._kernel_fits = self._fits_in_turn(kernels, companions)
-            self._tensor_fits = self._fits_in_turn(tensors, companions)
+            kernels = {
+                name: self._kernel_matrix(name)
+                for name in steps
+                if steps[name].recent is None
+            }
+            tensors = {
+                name: step.recent + 0
+                for name, step in steps.items()
+                if step.recent is not None
+            }
+            self._kernel_fits = Fits(self._rewired, kernels, companions).found
+            self._tensor_fits = Fits(self._rewired, tensors, companions).found
             self._count = self._trials.assign(self._new_trials)
-
-    def _fits_in_turn(self, names, companions):
-        """{quantizer name: its new step sizes}, set one after the other: temporaries
-        are as large as the kernels."""
-        fits, last = {}, []
-        for name in names:
-            with tf.control_dependencies(last):
-                fits[name], assigned = self._fit(name, companions)
-            last = [assigned]
-        return fits
-
-    def _fit(self, name, companions):
-        """(the step sizes found, op that sets them) of a quantizer."""
-        state, quantizer = self._rewired.steps[name], self.placement.quantizers[name]
-        if state.recent is not None:
-            values = state.recent
-        else:
-            values = self._kernel_matrix(name)
-        if quantizer.is_binary:
-            fitted = fit_binary(values)
-        else:
-            fitted = fit_steps(values, quantizer.low, quantizer.high)
-        # Nothing but zeros says nothing: keep the step, or take a range of 1.
-        default = tf.where(
-            state.fitted > 0, state.fitted, tf.fill(quantizer.shape, 1 / quantizer.high)
-        )
-        fitted = tf.reshape(fitted, quantizer.shape)
-        new = tf.where(tf.equal(fitted, 0), default, fitted)
-        mask = tf.zeros(quantizer.shape)
-        resets = [
-            follower.reset(mask)
-            for follower in companions.get(state.log_ratio.op.name, [])
-        ]
-        with tf.control_dependencies([new]):
-            resets += [state.fitted.assign(new), state.log_ratio.assign(mask)]
-        with tf.control_dependencies(resets):
-            return tf.identity(fitted), tf.identity(new).op
 
     def _kernel_matrix(self, name):
         """A kernel as [taps, channels], from its variables; or, for a Winograd
@@ -297,34 +247,13 @@ class _Trained(Attached):
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.
-        self._check_finite(session.run(self._kernel_fits))
+        check_finite(session.run(self._kernel_fits))
 
     def run_trial(self, session, trial, ratio):
         # One run: TensorFlow prunes and optimizes the graph anew for another.
-        fitted, tensors, _ = session.run(
-            [self._kernel_fits, self._tensor_fits, self._count],
+        found, _ = session.run(
+            [{**self._kernel_fits, **self._tensor_fits}, self._count],
             {self._new_trials: trial},
         )
-        fitted.update(tensors)
-        self._check_finite(fitted)
-        notes = tuple(
-            f"{name} saw only zeros (or, unsigned, nothing above) and keeps its range"
-            for name, steps in tensors.items()
-            if not np.any(steps)
-        )
-        return FitReport(
-            {
-                name: [float(np.min(steps)), float(np.max(steps))]
-                for name, steps in sorted(fitted.items())
-            },
-            notes,
-        )
-
-    def _check_finite(self, fits):
-        for name, steps in fits.items():
-            if not np.all(np.isfinite(steps)):
-                raise CompressionError(
-                    f"quantization: {name!r} holds NaN or infinity at a trial: "
-                    "training has diverged; lower the learning rate or start from an "
-                    "earlier checkpoint"
-                )
+        check_finite(found)
+        return report(found, list(self._tensor_fits))

@@ -18,6 +18,7 @@ from ec_estimator.quantization.placement import (
 from ec_estimator.quantization.quantizers import (
     Range,
     fake_quantize,
+    frozen_fake_quantize,
     frozen_step,
     range_of,
     trained_step,
@@ -97,17 +98,18 @@ class Rewired:
             "/winograd_kernel"
         )
 
-    def rewire(self, make_range):
+    def rewire(self, quantize):
         """Has every planned layer of the graph, as far as it is built, read quantized
         tensors. May be called again when more has been built.
 
         Args:
-          make_range: callable(Rewired, quantizer name, tensor) -> quantizers.Range.
+          quantize: callable(Rewired, quantizer name, tensors) -> quantized tensors;
+            several tensors have a step each.
 
         Raises:
           PlanError: a planned tensor is not in the graph.
         """
-        self._make_range = make_range
+        self._quantize = quantize
         ops = self._match()
         for layer in self.placement.layers:
             op = ops.get(layer.op)
@@ -214,17 +216,17 @@ class Rewired:
         else:
             with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
                 with tf.name_scope(_scope(name)):
-                    quantized = self.fake_quantize(tensor, name)
+                    [quantized] = self.fake_quantize([tensor], name)
                     quantized.set_shape(tensor.shape)
             self._done[(tensor, name)] = quantized
         readers = [only] if only else _readers(tensor)
         for op, index in readers:
             tf_private.replace_input(op, index, quantized)
 
-    def fake_quantize(self, tensor, name):
-        limits = self._make_range(self, name, tensor)
-        self.quantized.setdefault(name, []).append(tensor)
-        return fake_quantize(tensor, limits, self.placement.quantizers[name])
+    def fake_quantize(self, tensors, name):
+        """Quantizes tensors; several have a step each."""
+        self.quantized.setdefault(name, []).extend(tensors)
+        return self._quantize(self, name, tensors)
 
     @property
     def constants(self):
@@ -261,10 +263,10 @@ class Rewired:
         shape = tensor.shape.as_list()
         order = [a for a in range(len(shape)) if a not in axes] + list(axes)
         if order == list(range(len(shape))) and len(axes) == 1:
-            return self.fake_quantize(tensor, name)
+            return self.fake_quantize([tensor], name)[0]
         moved = tf.transpose(tensor, order)
         channels = int(np.prod([shape[a] for a in axes]))
-        matrix = self.fake_quantize(tf.reshape(moved, [-1, channels]), name)
+        [matrix] = self.fake_quantize([tf.reshape(moved, [-1, channels])], name)
         return tf.transpose(
             tf.reshape(matrix, [shape[a] for a in order]), np.argsort(order)
         )
@@ -280,26 +282,13 @@ class Rewired:
                     op.inputs[0],
                     op.inputs[1],
                     op.get_attr("padding").decode(),
-                    lambda tiles: self._positions(tiles, f"{name}/winograd_input"),
+                    lambda tiles: self.fake_quantize(tiles, f"{name}/winograd_input"),
                     lambda matrix: self.fake_quantize(
-                        matrix, f"{name}/winograd_kernel"
-                    ),
+                        [matrix], f"{name}/winograd_kernel"
+                    )[0],
                 )
         for reader, index in readers:
             tf_private.replace_input(reader, index, result)
-
-    def _positions(self, tiles, name):
-        """Quantizes [16, tiles, channels] with a step a position."""
-        quantizer = self.placement.quantizers[name]
-        limits = self._make_range(self, name, tiles)
-        self.quantized.setdefault(name, []).append(tiles)
-        one = dataclasses.replace(quantizer, steps=0)
-        return tf.stack(
-            [
-                fake_quantize(part, Range(*(value[i] for value in limits)), one)
-                for i, part in enumerate(tf.unstack(tiles))
-            ]
-        )
 
 
 def _scope(name):
@@ -323,55 +312,65 @@ def _readers(tensor):
     ]
 
 
-def training_range(rewired, name, tensor):
-    """A range whose step size is trained, and the memory of recent values at work."""
+def quantize_training(rewired, name, tensors):
+    """With a step size that is trained, and the memory of recent values at work."""
     state = rewired.steps[name]
     quantizer = rewired.placement.quantizers[name]
+    elements = tf.cast(tf.size(tensors[0]), tf.float32)
     if state.recent is None:
-        elements = tf.cast(tf.size(tensor), tf.float32)
         fallback = tf.constant(0.0)
     else:
-        sample = _sample(tensor, state.recent.shape.as_list())
+        sample = _sample(tensors, state.recent.shape[0].value)
         remember = state.recent.assign(
             tf.concat([state.recent[tf.shape(sample)[0] :], sample], 0)
         )
-        batch = tf.cast(tf.maximum(1, tf.shape(tensor)[0]), tf.float32)
-        if quantizer.steps:
-            batch = tf.constant(float(quantizer.steps))
-        elements = tf.cast(tf.size(tensor), tf.float32) / batch
+        if not quantizer.steps:
+            batch = tf.maximum(1, tf.shape(tensors[0])[0])
+            elements /= tf.cast(batch, tf.float32)
         # Until a fit is made: the start that LSQ takes from the batch.
         fallback = 2 * tf.reduce_mean(tf.abs(sample), 0) / np.sqrt(quantizer.high)
         fallback = tf.reshape(fallback, quantizer.shape)
         with tf.control_dependencies([remember]):
             fallback = tf.identity(fallback)
     step = trained_step(state.fitted, state.log_ratio, fallback, elements, quantizer)
-    return range_of(step, quantizer)
+    return _quantize(fake_quantize, tensors, range_of(step, quantizer), quantizer)
 
 
-def _sample(tensor, shape):
-    """Some values of a tensor, [so many, columns], spread over it."""
-    rows, columns = shape
+def _quantize(op, tensors, limits, quantizer):
+    if len(tensors) == 1:
+        return [op(tensors[0], limits, quantizer)]
+    one = dataclasses.replace(quantizer, steps=0)
+    each = zip(*(tf.unstack(value, quantizer.steps) for value in limits))
+    return [op(t, Range(*values), one) for t, values in zip(tensors, each)]
+
+
+def _sample(tensors, rows):
+    """Some values of each tensor, [so many, tensors], spread over it."""
     count = rows * LOOKED_AT // REMEMBERED
-    flat = tf.reshape(tf.stop_gradient(tensor), [columns, -1])
-    size = tf.maximum(1, tf.shape(flat)[1])
-    where = tf.floormod(tf.range(count) * _STRIDE, size)
-    # An empty tensor has no values to take.
-    flat = (
-        tf.cond(tf.size(flat) > 0, lambda: flat, lambda: tf.zeros([columns, 1]))
-        if tensor.shape.num_elements() is None
-        else flat
-    )
-    return tf.transpose(tf.gather(flat, where, axis=1))
+    columns = []
+    for tensor in tensors:
+        flat = tf.reshape(tf.stop_gradient(tensor), [-1])
+        size = tf.maximum(1, tf.size(flat))
+        # An empty tensor has no values to take.
+        if tensor.shape.num_elements() is None:
+            flat = _or_zero(flat)
+        where = tf.floormod(tf.range(count) * _STRIDE, size)
+        columns.append(tf.gather(flat, where))
+    return tf.stack(columns, 1)
 
 
-def serving_range(rewired, name, tensor):
-    """The range as training left it; outside of loops, once a quantizer."""
+def _or_zero(flat):
+    return tf.cond(tf.size(flat) > 0, lambda: flat, lambda: tf.zeros([1]))
+
+
+def quantize_serving(rewired, name, tensors):
+    """With the step size that training left; outside of loops, once a quantizer."""
+    quantizer = rewired.placement.quantizers[name]
     if name not in rewired.frozen:
         state = rewired.steps[name]
         with tf.control_dependencies(None), tf.name_scope(None):
             with tf.name_scope(_scope(name)):
                 step = frozen_step(state.fitted, state.log_ratio)
                 step = tf.identity(step, "step_size")
-                limits = range_of(step, rewired.placement.quantizers[name])
-        rewired.frozen[name] = limits
-    return rewired.frozen[name]
+                rewired.frozen[name] = range_of(step, quantizer)
+    return _quantize(frozen_fake_quantize, tensors, rewired.frozen[name], quantizer)

@@ -35,8 +35,8 @@ def convolve(x, kernel, padding, quantize_input, quantize_kernel):
       x: `[n, h, w, c]`, float32; sizes may be unknown.
       kernel: `[3, 3, c, o]`.
       padding: "SAME" or "VALID".
-      quantize_input: callable(`[16, tiles, c]`) -> the same shape; position 4 * row +
-        column of a transformed tile comes first.
+      quantize_input: callable(16 of `[tiles, c]`) -> as many; they are the positions
+        4 * row + column of the transformed tiles.
       quantize_kernel: callable(`[c, 16 * o]`, columns by position and then output
         channel) -> the same shape.
 
@@ -57,23 +57,26 @@ def convolve(x, kernel, padding, quantize_input, quantize_kernel):
             [0, 0],
         ],
     )
-    tiles = [
-        part
+    v = [
+        tf.reshape(part, [-1, channels])
         for row in _transform_input(_split(x, 1, tall))
         for part in _transform_input(_split(row, 2, wide))
     ]
-    v = tf.stack([tf.reshape(tile, [-1, channels]) for tile in tiles])
     outputs = kernel.shape[3].value
-    u = tf.reshape(
-        quantize_kernel(_transform_kernel(kernel)), [channels, POSITIONS, outputs]
-    )
-    products = tf.matmul(quantize_input(v), tf.transpose(u, [1, 0, 2]))
-    parts = tf.unstack(tf.reshape(products, [POSITIONS, n, tall, wide, outputs]))
+    u = tf.split(quantize_kernel(_transform_kernel(kernel)), POSITIONS, 1)
+    # Not one batched product: packing its operands would take longer than the rest.
+    parts = [tf.matmul(tile, taps) for tile, taps in zip(quantize_input(v), u)]
     rows = _transform_output([parts[4 * row : 4 * row + 4] for row in range(4)])
-    # rows: two lists of the four columns' sums.
-    y = [_transform_sums(row) for row in rows]
-    y = tf.stack([tf.stack(row, 3) for row in y], 2)
+    # Two lists of two: the outputs of every tile.
+    y = [
+        tf.reshape(part, [n, tall, wide, outputs])
+        for row in rows
+        for part in _transform_sums(row)
+    ]
+    y = tf.stack([tf.stack(y[:2], 3), tf.stack(y[2:], 3)], 2)
     y = tf.reshape(y, [n, 2 * tall, 2 * wide, outputs])
+    if isinstance(out_h, int) and isinstance(out_w, int) and not (out_h | out_w) % 2:
+        return y
     return y[:, :out_h, :out_w]
 
 
@@ -88,19 +91,16 @@ def _sizes(x):
 
 def _split(x, axis, count):
     """The four rows (or columns) of each of `count` tiles, two apart."""
-    even, odd = _slice(x, axis, slice(0, None, 2)), _slice(x, axis, slice(1, None, 2))
-    return (
-        _slice(even, axis, slice(0, count)),
-        _slice(odd, axis, slice(0, count)),
-        _slice(even, axis, slice(1, count + 1)),
-        _slice(odd, axis, slice(1, count + 1)),
-    )
-
-
-def _slice(x, axis, which):
-    index = [slice(None)] * 4
-    index[axis] = which
-    return x[tuple(index)]
+    sizes = _sizes(x)
+    pairs = tf.reshape(x, [*sizes[:axis], count + 1, 2, *sizes[axis + 1 :]])
+    even, odd = tf.unstack(pairs, 2, axis + 1)
+    first = [0, 0, 0, 0]
+    second = [int(a == axis) for a in range(4)]
+    # Not x[:, 1:]: the gradient of a strided slice takes several times as long.
+    size = [-1 if a != axis else count for a in range(4)]
+    return [
+        tf.slice(part, begin, size) for begin in (first, second) for part in (even, odd)
+    ]
 
 
 def _transform_input(d):

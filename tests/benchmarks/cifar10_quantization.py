@@ -16,10 +16,9 @@ intel-tensorflow, which trains convolutions several times as fast.
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, flags
-from tensorflow.contrib import quantize as contrib_quantize
 
 import ec_estimator as ec
-from tests.benchmarks import cifar10, networks, record
+from tests.benchmarks import cifar10, networks, other_quantization, record
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("epochs", 2, "epochs of each run", lower_bound=0)
@@ -38,9 +37,11 @@ flags.DEFINE_list("methods", ["fp32", *CONFIGS, *CONTRIB], "what runs")
 
 def make_model_fn(method, steps):
     """The model_fn of a method, for a run of so many steps."""
-    model_fn = networks.make_model_fn(networks.resnet20)
     if method in CONTRIB:
-        return _with_contrib(CONTRIB[method])
+        return networks.make_model_fn(
+            other_quantization.with_contrib(networks.resnet20, CONTRIB[method])
+        )
+    model_fn = networks.make_model_fn(networks.resnet20)
     if method == "fp32":
         return model_fn
     settings = {
@@ -50,21 +51,6 @@ def make_model_fn(method, steps):
         **CONFIGS[method],
     }
     return ec.compress(model_fn, ec.LSQQuantizer(ec.QuantizerConfig(**settings)))
-
-
-def _with_contrib(bits):
-    """tf.contrib.quantize rewrites a whole graph before its gradients exist."""
-
-    def network(x, training):
-        logits = networks.resnet20(x, training)
-        contrib_quantize.experimental_create_training_graph(
-            weight_bits=bits, activation_bits=bits
-        ) if training else contrib_quantize.experimental_create_eval_graph(
-            weight_bits=bits, activation_bits=bits
-        )
-        return logits
-
-    return networks.make_model_fn(network)
 
 
 def run(method, seed, folder):

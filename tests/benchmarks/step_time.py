@@ -3,10 +3,14 @@
     python -m tests.benchmarks.step_time
 
 MonitoredSessions in one process take turns, one step a turn, each turn in another
-order: the user's model_fn as it is, the same through ec.compress, with a Sparsifier and
-with a Pruner and the hooks of their EstimatorSpec, and the same with
-tf.contrib.model_pruning. All have been through one trial when the clock starts. The
-same batch is in every step; no checkpoints are saved.
+order: the user's model_fn as it is, the same through ec.compress, with each compressor
+and the hooks of their EstimatorSpec, and the same with what TensorFlow has. All have
+been through one trial when the clock starts. The same batch is in every step; no
+checkpoints are saved.
+
+Methods: sparsifier and pruner, beside them contrib_pruning (tf.contrib.model_pruning);
+quantizer (8 bits, every layer) and winograd, beside them contrib_quantize
+(tf.contrib.quantize) and element_wise_lsq.
 
 Runs with stock TensorFlow and with intel-tensorflow, whichever is installed.
 """
@@ -19,15 +23,18 @@ import tensorflow.compat.v1 as tf
 from absl import app, flags
 
 import ec_estimator as ec
-from tests.benchmarks import contrib_pruning, networks, record
+from tests.benchmarks import contrib_pruning, networks, other_quantization, record
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 150, "timed steps of each session", lower_bound=10)
 flags.DEFINE_integer("warm_up", 10, "steps before them", lower_bound=10)
 flags.DEFINE_list("networks", ["resnet20", "dense_net"], "which networks")
 flags.DEFINE_list(
-    "methods", ["sparsifier", "pruner", "contrib"], "what is timed beside plain"
+    "methods",
+    ["sparsifier", "pruner", "contrib_pruning"],
+    "what is timed beside plain",
 )
+flags.DEFINE_string("results", "step_time", "beginning of the results' file name")
 
 INTERVAL = 1000
 # Training begins here, so that trial 1 falls into the warm-up and trial 2 far behind.
@@ -39,9 +46,17 @@ PRUNER_CONFIG = ec.PrunerConfig(
 COMPRESSORS = {
     "sparsifier": lambda: ec.Sparsifier(SPARSIFIER_CONFIG),
     "pruner": lambda: ec.Pruner(PRUNER_CONFIG),
+    "quantizer": lambda: _quantizer(),
+    "element_wise_lsq": lambda: _quantizer(),
+    "winograd": lambda: _quantizer(int8_winograd=True),
 }
 PARAMS = {"steps": 20000, "learning_rate": 1e-3, "weight_decay": 1e-4}
 SHAPES = {"resnet20": (128, 32, 32, 3), "dense_net": (256, 2048)}
+
+
+def _quantizer(**settings):
+    config = ec.QuantizerConfig(signed="auto", step_interval=INTERVAL, **settings)
+    return ec.LSQQuantizer(config)
 
 
 class Runner:
@@ -49,26 +64,28 @@ class Runner:
 
     Args:
       network: name of the network.
-      method: "plain", "contrib" or one of COMPRESSORS.
+      method: "plain" or one of the methods.
       stack: contextlib.ExitStack that closes the session.
     """
 
     def __init__(self, network, method, stack):
-        getter = contrib_pruning.mask_kernels if method == "contrib" else None
-        model_fn = networks.make_model_fn(getattr(networks, network), getter)
+        contrib = method == "contrib_pruning"
+        getter = contrib_pruning.mask_kernels if contrib else None
+        model_fn = networks.make_model_fn(_network(network, method), getter)
         with tf.Graph().as_default():
             tf.set_random_seed(1)
             features, labels = _data(SHAPES[network])
             mode, hooks = tf.estimator.ModeKeys.TRAIN, []
             if method in COMPRESSORS:
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
-                spec = ec.compress(model_fn, COMPRESSORS[method]())(
-                    features, labels, mode, PARAMS, tf.estimator.RunConfig(folder)
-                )
+                with _operations(method):
+                    spec = ec.compress(model_fn, COMPRESSORS[method]())(
+                        features, labels, mode, PARAMS, tf.estimator.RunConfig(folder)
+                    )
                 hooks = [*spec.training_chief_hooks, *spec.training_hooks]
             else:
                 spec = model_fn(features, labels, mode, PARAMS)
-                if method == "contrib":
+                if contrib:
                     hooks = [contrib_pruning.MaskUpdateHook(SPARSIFIER_CONFIG)]
             to_first_step = tf.assign(tf.train.get_global_step(), FIRST_STEP)
             self._fetches = [spec.train_op, spec.loss]
@@ -90,6 +107,19 @@ class Runner:
         if not np.isfinite(loss):
             raise ArithmeticError(f"loss is {loss}; what is timed is no training")
         return seconds
+
+
+def _operations(method):
+    if method == "element_wise_lsq":
+        return other_quantization.element_wise()
+    return contextlib.ExitStack()
+
+
+def _network(name, method):
+    network = getattr(networks, name)
+    if method == "contrib_quantize":
+        return other_quantization.with_contrib(network, 8)
+    return network
 
 
 def _data(shape):
@@ -139,7 +169,8 @@ def main(_):
     header = ("network", "method", "median ms", "quartiles ms", "ratio", "pairwise")
     record.print_table(header, rows)
     figures["rounds"] = FLAGS.rounds
-    record.save(f"step_time_{record.flavour()}", "tests.benchmarks.step_time", figures)
+    name = f"{FLAGS.results}_{record.flavour()}"
+    record.save(name, "tests.benchmarks.step_time", figures)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.quantization.quantizers import (
     Quantizer,
     fake_quantize,
+    frozen_fake_quantize,
     frozen_step,
     of_activations,
     of_weights,
@@ -61,6 +62,20 @@ def reference(x, step, quantizer, output_gradient):
         output_gradient * inside,
         d_step.sum(0) if quantizer.steps else d_step.sum(),
     )
+
+
+@ALL
+def test_what_is_served_is_what_was_trained(name):
+    quantizer = QUANTIZERS[name]
+    step = step_of(quantizer)
+    # Not where a rounding error decides between two integers.
+    x = values(quantizer, step, rows=4000)
+    x = x[np.all(np.abs(x / step % 1 - 0.5) > 1e-3, 1)]
+    assert len(x) > 3000
+    with tf.Graph().as_default(), tf.Session() as session:
+        limits = range_of(tf.constant(step), quantizer)
+        served = session.run(frozen_fake_quantize(tf.constant(x), limits, quantizer))
+    np.testing.assert_allclose(served, run(x, step, quantizer), rtol=1e-6, atol=1e-6)
 
 
 # x / step for the literal integers below; ends in halves, so that ties are seen.

@@ -64,7 +64,7 @@ def test_quantizers_see_positions_and_columns_as_documented():
         for channel in range(2):
             v = bt @ x[image, :, :, channel] @ bt.T
             np.testing.assert_allclose(
-                values["v"][:, image, channel], v.reshape(-1), atol=1e-5
+                np.stack(values["v"])[:, image, channel], v.reshape(-1), atol=1e-5
             )
     u = values["u"].reshape(2, 4, 4, 3)
     for channel in range(2):
