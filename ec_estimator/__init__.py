@@ -9,22 +9,21 @@ from ec_estimator.core.errors import (
     RunFolderError,
     UnfinishedError,
 )
+from ec_estimator.core.finished import FinishedOnly, unfinished_export
 from ec_estimator.export.checkpoint import write_clean_checkpoint
 from ec_estimator.export.exporters import (
     BestExporter,
     CleanCheckpointExporter,
-    FinishedOnly,
     SavedModelExporter,
 )
-from ec_estimator.pruning.finetune import GapFinetune
 from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.lsq import LSQQuantizer
+from ec_estimator.quantization.session import quantize_graph
+from ec_estimator.shrink.finetune import finetune
+from ec_estimator.shrink.getter import GapFinetune
 from ec_estimator.sparsity.sparsifier import Sparsifier
-from ec_estimator.training.finetune import finetune
 from ec_estimator.training.hook import CompressionHook
 from ec_estimator.training.loop import train_and_evaluate
-from ec_estimator.training.quantize import quantize_graph
-from ec_estimator.training.serving import unfinished_export
 from ec_estimator.training.warm_start import warm_start
 from ec_estimator.training.wrap import compress
 from ec_estimator.version import __version__

@@ -4,8 +4,8 @@ from absl import flags
 
 from ec_estimator import flags as ec_flags
 from ec_estimator.commands.module import get, params
+from ec_estimator.core.input_fn import call_input_fn
 from ec_estimator.graph.coverage import format_coverage
-from ec_estimator.training.input_fn import call_input_fn
 from ec_estimator.training.wrap import compress, compressed_model
 
 FLAGS = flags.FLAGS

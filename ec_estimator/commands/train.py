@@ -14,8 +14,8 @@ from ec_estimator.export.exporters import (
     CleanCheckpointExporter,
     SavedModelExporter,
 )
-from ec_estimator.pruning.artifact import read_artifact
-from ec_estimator.training.finetune import finetune as finetuned
+from ec_estimator.shrink.artifact import read_artifact
+from ec_estimator.shrink.finetune import finetune as finetuned
 from ec_estimator.training.loop import train_and_evaluate
 from ec_estimator.training.warm_start import warm_start
 from ec_estimator.training.wrap import compress

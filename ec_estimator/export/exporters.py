@@ -1,69 +1,15 @@
 """Exporters for EvalSpec that hand over finished models only."""
-import abc
 import json
 import os
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.errors import UnfinishedError
+from ec_estimator.core.finished import FOLDER, FinishedExporter
 from ec_estimator.core.folder import RunFolder, write_atomically
 from ec_estimator.export.checkpoint import (
     write_checkpoint_without_slots,
     write_clean_checkpoint,
 )
-from ec_estimator.training.serving import unfinished
-from ec_estimator.training.wrap import FOLDER
-
-
-class FinishedExporter(tf.estimator.Exporter):
-    """Base of exporters that wait for the last trial.
-
-    Before it they log, once, what is missing; at the end of training that is an error.
-    """
-
-    _is_waiting = False
-
-    def export(
-        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
-    ):
-        """As tf.estimator.Exporter.export.
-
-        Raises:
-          UnfinishedError: training is over and the model is not finished.
-        """
-        # From the disk: an Estimator around ours hides what it was compressed with.
-        run_folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
-        missing = unfinished(checkpoint_path, run_folder.schedules())
-        if missing and is_the_final_export:
-            raise UnfinishedError(f"exporter {self.name!r}: {missing}")
-        if missing:
-            if not self._is_waiting:
-                tf.logging.info("Exporter %s waits: %s", self.name, missing)
-            self._is_waiting = True
-            return None
-        return self.hand_over(
-            estimator, export_path, checkpoint_path, eval_result, is_the_final_export
-        )
-
-    @abc.abstractmethod
-    def hand_over(
-        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
-    ):
-        """Exports a finished checkpoint; returns the path of what was written."""
-
-
-class FinishedOnly(FinishedExporter):
-    """Makes any tf.estimator.Exporter wait for the last trial."""
-
-    def __init__(self, exporter):
-        self._exporter = exporter
-
-    @property
-    def name(self):
-        return self._exporter.name
-
-    def hand_over(self, *args):
-        return self._exporter.export(*args)
 
 
 class SavedModelExporter(FinishedExporter):

@@ -1,6 +1,7 @@
 """Tells the model's own variables from those of its optimizer."""
 import re
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
 
 
@@ -64,7 +65,7 @@ def checkpoint_name(variable):
 def slice_info(variable):
     """Which part of a partitioned variable this is (full_name, full_shape,
     var_offset), or None for a whole one."""
-    return getattr(variable, "_save_slice_info", None)
+    return tf_private.slice_info(variable)
 
 
 def _optimizer_inputs(graph):

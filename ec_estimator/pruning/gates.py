@@ -4,22 +4,22 @@ import os
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.channels.planned import planned_channels
+from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Attached, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
-from ec_estimator.graph.planned import planned_channels
-from ec_estimator.graph.structure import layer_structures
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors
-from ec_estimator.pruning.artifact import (
+from ec_estimator.pruning.selection import choose
+from ec_estimator.rewrite.updates import zero_out
+from ec_estimator.shrink.artifact import (
     FOLDER,
     fetch_values,
     join_kept,
     write_artifact,
 )
-from ec_estimator.pruning.selection import choose
-from ec_estimator.rewrite import tf_private
-from ec_estimator.rewrite.updates import zero_out
+from ec_estimator.shrink.structure import layer_structures
 
 
 class Gates(Attached):

@@ -4,13 +4,13 @@ import dataclasses
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.channels.cost import has_unknown_positions, layer_use
+from ec_estimator.channels.groups import find_channels
 from ec_estimator.core.compressor import Compressor
-from ec_estimator.graph.channels import find_channels
-from ec_estimator.graph.cost import has_unknown_positions, layer_use
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, scope_reason
+from ec_estimator.pruning.candidates import make_groups
 from ec_estimator.pruning.gates import Gates
-from ec_estimator.pruning.groups import make_groups
 
 
 class Pruner(Compressor):

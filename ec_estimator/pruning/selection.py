@@ -16,7 +16,7 @@ def choose(groups, importance, alive, ratio, sort_range, align, remaining):
     """Removes the least important groups until `ratio` of the metric is gone.
 
     Args:
-      groups: pruning.groups.Groups.
+      groups: pruning.candidates.Groups.
       importance: [groups] float.
       alive: [groups] bool; what is gone stays gone.
       ratio: in [0, 1].

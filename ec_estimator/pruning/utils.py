@@ -1,4 +1,4 @@
 """The import path of the original interface."""
-from ec_estimator.pruning.finetune import GapFinetune
+from ec_estimator.shrink.getter import GapFinetune
 
 __all__ = ["GapFinetune"]

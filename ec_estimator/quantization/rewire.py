@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import SCOPE, create_variable
 from ec_estimator.graph.layers import find_layers, kernel_index
@@ -24,7 +25,6 @@ from ec_estimator.quantization.quantizers import (
     trained_step,
 )
 from ec_estimator.quantization.scales import scales
-from ec_estimator.rewrite import tf_private
 
 # Of each tensor's values, the last so many that were looked at are remembered, and so
 # many are looked at in each step.

@@ -6,7 +6,7 @@ import numpy as np
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.state import open_checkpoint
-from ec_estimator.pruning.artifact import read_artifact
+from ec_estimator.shrink.artifact import read_artifact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _stored(variable, bytes_each):
 
 
 def _entries(variable, axes=slice(None)):
-    """The product of a pruning.artifact.CutVariable's sizes, of all axes or some."""
+    """The product of a shrink.artifact.CutVariable's sizes, of all axes or some."""
     before, after = (
         int(np.prod(np.array(shape, np.int64)[axes]))
         for shape in (variable.shape, variable.small_shape)

@@ -6,10 +6,10 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.input_fn import call_input_fn
+from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.report.data import Latency, Measurement
-from ec_estimator.training.finetune import finetune
-from ec_estimator.training.input_fn import call_input_fn
-from ec_estimator.training.model_fn import ModelFn
+from ec_estimator.shrink.finetune import finetune
 
 PREDICT = tf.estimator.ModeKeys.PREDICT
 # The first runs optimize the graph and allocate.

@@ -10,9 +10,9 @@ import re
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import LAYER_OPS
-from ec_estimator.rewrite import tf_private
 
 # After import_meta_graph only the name tells: gradients/<forward op>_grad/...
 _BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")

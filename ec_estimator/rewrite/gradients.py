@@ -3,8 +3,8 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
-from ec_estimator.rewrite import tf_private
 
 
 @contextlib.contextmanager

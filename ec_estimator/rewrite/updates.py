@@ -12,10 +12,10 @@ from typing import Any, Optional
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.variables import owner
-from ec_estimator.rewrite import tf_private
 
 # Op type -> the input that changes the variable.
 _ASSIGNMENTS = {
@@ -148,7 +148,7 @@ def _writers(graph, variable):
 
 
 def _is_alias(tensor):
-    return tensor.dtype == tf.resource or tensor.dtype._is_ref_dtype
+    return tensor.dtype == tf.resource or tensor.dtype != tensor.dtype.base_dtype
 
 
 def _takes_alias(op, tensor):

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.selection import Segment
+from ec_estimator.sparsity.selection import Segment
 
 
 def grid_shape(matrix_shape, block):

@@ -4,11 +4,11 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.core.selection import find_cut, removed
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.plan import choose_layers, take_kernels
 from ec_estimator.rewrite.updates import zero_out
 from ec_estimator.sparsity import blocks
+from ec_estimator.sparsity.selection import find_cut, removed
 
 
 class Sparsifier(Compressor):

@@ -3,13 +3,13 @@ import weakref
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import CompressionError, PlanError
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables, owner
-from ec_estimator.rewrite import tf_private
 from ec_estimator.rewrite.backward import (
     backward_ops,
     forward_ends,

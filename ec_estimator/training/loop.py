@@ -4,13 +4,13 @@ import sys
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.core.finished import FOLDER, FinishedExporter, FinishedOnly
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
-from ec_estimator.export.exporters import FinishedExporter, FinishedOnly
-from ec_estimator.rewrite import tf_private
 from ec_estimator.training.progress import ProgressBar
-from ec_estimator.training.wrap import FOLDER, compress, compressed_model
+from ec_estimator.training.wrap import compress, compressed_model
 
 
 def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):

@@ -2,23 +2,22 @@
 import os
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.training import training_util
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError, RunFolderError
+from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.survey import survey
-from ec_estimator.rewrite import tf_private
+from ec_estimator.quantization.pretrained import start_from
+from ec_estimator.rewrite.serving import ServingSaver
 from ec_estimator.training.attachment import Attachment, as_compressors
 from ec_estimator.training.hook import TrialHook, bind
-from ec_estimator.training.model_fn import ModelFn
-from ec_estimator.training.pretrained import start_from
-from ec_estimator.training.serving import ServingSaver
 
-FOLDER = "compression"
 _TRAIN = tf.estimator.ModeKeys.TRAIN
 
 
@@ -104,7 +103,7 @@ class CompressedModel:
             )
         # Estimator.train has made a read of the global step, and its export has not.
         has_step = tf.train.get_global_step() is not None
-        if has_step and not tf.get_collection(training_util.GLOBAL_STEP_READ_KEY):
+        if has_step and not tf.get_collection(tf_private.GLOBAL_STEP_READ):
             raise PlanError(
                 "a compressed TRAIN graph is for Estimator.train only, an export would "
                 "hold masks; export EVAL and PREDICT"

@@ -7,10 +7,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
-from ec_estimator.pruning.artifact import read_artifact
+from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.training.attachment import attach_to_finished_graph
 from tests import models
-from tests.pruning.networks import residual, transformer, vgg
+from tests.shrink.networks import residual, transformer, vgg
 from tests.training.test_zoo import checkpoint
 
 PREDICT = tf.estimator.ModeKeys.PREDICT

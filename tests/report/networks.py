@@ -1,7 +1,7 @@
 """A pruned network whose every number is known by hand."""
 import numpy as np
 
-from ec_estimator.pruning.artifact import write_artifact
+from ec_estimator.shrink.artifact import write_artifact
 
 KEPT = np.array([True, False, True, True])
 

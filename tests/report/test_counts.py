@@ -5,8 +5,8 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.report.data import Change, pruning_report
 from tests import models
-from tests.pruning import networks
-from tests.pruning.test_networks import prune
+from tests.shrink import networks
+from tests.shrink.test_networks import prune
 
 PREDICT = tf.estimator.ModeKeys.PREDICT
 LAYERS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")

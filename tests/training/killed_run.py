@@ -10,8 +10,9 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from ec_estimator.core.folder import RunFolder
-from ec_estimator.pruning import artifact, gates
+from ec_estimator.pruning import gates
 from ec_estimator.quantization import lsq
+from ec_estimator.shrink import artifact
 from ec_estimator.sparsity import sparsifier
 from tests import models
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.pruning.artifact import read_artifact
+from ec_estimator.shrink.artifact import read_artifact
 
 STEPS = 16
 SCRIPT = os.path.join(os.path.dirname(__file__), "killed_run.py")

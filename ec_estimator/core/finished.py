@@ -1,0 +1,102 @@
+"""Whether a model has been through its last trial, and what waits until it has."""
+import abc
+import contextlib
+import os
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import UnfinishedError
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import open_checkpoint, trials_done
+
+# Where a run keeps its folder, below the Estimator's model_dir.
+FOLDER = "compression"
+
+
+def unfinished(checkpoint_path, schedules):
+    """What is missing before a checkpoint is a finished model; "" if nothing is.
+
+    Args:
+      schedules: {compressor name: Schedule}.
+
+    Raises:
+      RunFolderError: the checkpoint cannot be read.
+    """
+    reader = open_checkpoint(checkpoint_path)
+    for name, schedule in schedules.items():
+        done = trials_done(reader, name)
+        if done is not None and done < schedule.num_trials:
+            return (
+                f"{name}: checkpoint {checkpoint_path!r} has been through trial "
+                f"{done} of {schedule.num_trials}; train to step {schedule.last_step}"
+            )
+    return ""
+
+
+_unfinished_allowed = []
+
+
+@contextlib.contextmanager
+def unfinished_export():
+    """Inside, checkpoints from before the last trial may be exported."""
+    _unfinished_allowed.append(True)
+    try:
+        yield
+    finally:
+        _unfinished_allowed.pop()
+
+
+def unfinished_allowed():
+    """Whether this is inside of `unfinished_export`."""
+    return bool(_unfinished_allowed)
+
+
+class FinishedExporter(tf.estimator.Exporter):
+    """Base of exporters that wait for the last trial.
+
+    Before it they log, once, what is missing; at the end of training that is an error.
+    """
+
+    _is_waiting = False
+
+    def export(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        """As tf.estimator.Exporter.export.
+
+        Raises:
+          UnfinishedError: training is over and the model is not finished.
+        """
+        # From the disk: an Estimator around ours hides what it was compressed with.
+        run_folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
+        missing = unfinished(checkpoint_path, run_folder.schedules())
+        if missing and is_the_final_export:
+            raise UnfinishedError(f"exporter {self.name!r}: {missing}")
+        if missing:
+            if not self._is_waiting:
+                tf.logging.info("Exporter %s waits: %s", self.name, missing)
+            self._is_waiting = True
+            return None
+        return self.hand_over(
+            estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+        )
+
+    @abc.abstractmethod
+    def hand_over(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
+        """Exports a finished checkpoint; returns the path of what was written."""
+
+
+class FinishedOnly(FinishedExporter):
+    """Makes any tf.estimator.Exporter wait for the last trial."""
+
+    def __init__(self, exporter):
+        self._exporter = exporter
+
+    @property
+    def name(self):
+        return self._exporter.name
+
+    def hand_over(self, *args):
+        return self._exporter.export(*args)

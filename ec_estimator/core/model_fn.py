@@ -1,0 +1,38 @@
+"""A user's model_fn, called with the arguments that it has."""
+from ec_estimator.core import tf_private
+from ec_estimator.core.errors import PlanError
+
+
+class ModelFn:
+    """Calls a model_fn as an Estimator would, and stands in for it."""
+
+    def __init__(self, function):
+        self._function = function
+        self._arguments = set(tf_private.arguments_of(function))
+
+    def __call__(self, features, labels, mode, params, config):
+        if labels is not None and "labels" not in self._arguments:
+            raise PlanError("model_fn does not take labels, but input_fn returns some")
+        offered = {"labels": labels, "mode": mode, "params": params, "config": config}
+        return self._function(
+            features=features,
+            **{k: v for k, v in offered.items() if k in self._arguments},
+        )
+
+    def stand_in(self, build):
+        """A function with the signature that Estimator inspects.
+
+        Args:
+          build: callable(features, labels, mode, params, config) -> EstimatorSpec.
+        """
+        if "params" in self._arguments:
+
+            def model_fn(features, labels, mode, params, config):
+                return build(features, labels, mode, params, config)
+
+        else:
+
+            def model_fn(features, labels, mode, config):
+                return build(features, labels, mode, None, config)
+
+        return model_fn

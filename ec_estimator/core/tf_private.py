@@ -1,0 +1,278 @@
+"""Every private name of TensorFlow and Estimator that this package touches, and why."""
+import contextlib
+import copy
+import functools
+import threading
+import weakref
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import control_flow_util, gradients_util
+from tensorflow.python.training import training_util
+from tensorflow.python.util import function_utils
+
+# tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
+# through this function, looked up as a module attribute at each call.
+_GRADIENTS = "_GradientsHelper"
+_lock = threading.Lock()
+_interceptors = {}
+_lookers = weakref.WeakKeyDictionary()
+_original = getattr(gradients_util, _GRADIENTS)
+# The collection of a graph whose global step is read for a loop of training.
+GLOBAL_STEP_READ = training_util.GLOBAL_STEP_READ_KEY
+
+
+def arguments_of(function):
+    """Names of a function's arguments as an Estimator sees them: of partials, methods
+    and callable objects those that are left to give."""
+    return function_utils.fn_args(function)
+
+
+def order_of_creation(op):
+    """Ops of a graph are numbered as they are made."""
+    return op._id
+
+
+def slice_info(variable):
+    """Which part of a partitioned variable this is (full_name, full_shape,
+    var_offset), or None for a whole one."""
+    return getattr(variable, "_save_slice_info", None)
+
+
+@contextlib.contextmanager
+def intercept_gradients(graph, intercept):
+    """While open, gradients of `graph` are taken by `intercept`.
+
+    Args:
+      graph: the tf.Graph; other graphs, and other threads' graphs, are not affected.
+      intercept: callable(take, ys, xs) -> gradients, where take(xs) -> gradients is
+        TensorFlow's own way, or that of the interceptor around this one.
+    """
+    with _lock:
+        outer = _interceptors.get(graph)
+        _interceptors[graph] = functools.partial(_intercept_in, outer, intercept)
+        setattr(gradients_util, _GRADIENTS, _dispatch)
+    try:
+        yield
+    finally:
+        with _lock:
+            if outer:
+                _interceptors[graph] = outer
+            else:
+                del _interceptors[graph]
+            if not _interceptors and not _lookers:
+                setattr(gradients_util, _GRADIENTS, _original)
+
+
+def _intercept_in(outer, intercept, take, ys, xs):
+    if outer is None:
+        return intercept(take, ys, xs)
+    return intercept(lambda inner_xs: outer(take, ys, inner_xs), ys, xs)
+
+
+def before_gradients(graph, look):
+    """Calls look(ys) once, when gradients of `graph` are taken next.
+
+    Args:
+      look: callable(tensors whose gradients are taken).
+    """
+    with _lock:
+        _lookers.setdefault(graph, look)
+        setattr(gradients_util, _GRADIENTS, _dispatch)
+
+
+def _dispatch(ys, xs, *args, **kwargs):
+    as_list = xs if isinstance(xs, (list, tuple)) else [xs]
+    graph = next((x.graph for x in as_list if hasattr(x, "graph")), None)
+    look = _lookers.pop(graph, None)
+    if look:
+        look(ys if isinstance(ys, (list, tuple)) else [ys])
+    intercept = _interceptors.get(graph)
+
+    def take(xs):
+        return _original(ys, xs, *args, **kwargs)
+
+    return intercept(take, ys, list(as_list)) if intercept else take(xs)
+
+
+@contextlib.contextmanager
+def intercept_creation(graph, create):
+    """While open, ops of `graph` that Python code makes are made by `create`.
+
+    Args:
+      create: callable(make, op type, inputs, name) -> op, where make(inputs) -> op is
+        TensorFlow's own way and `name` the name that the op will have.
+    """
+    outer = graph._create_op_internal
+
+    def create_op(
+        op_type, inputs, dtypes=None, input_types=None, name=None, *args, **kwargs
+    ):
+        if name and name.endswith("/"):
+            full = name[:-1]
+        else:
+            full = graph.unique_name(name or op_type, mark_as_used=False)
+
+        def make(inputs):
+            return outer(op_type, inputs, dtypes, input_types, name, *args, **kwargs)
+
+        return create(make, op_type, list(inputs), full)
+
+    # An attribute of the instance hides the class's method, for this graph alone.
+    hidden = vars(graph).get("_create_op_internal")
+    graph._create_op_internal = create_op
+    try:
+        yield
+    finally:
+        if hidden:
+            graph._create_op_internal = hidden
+        else:
+            del graph._create_op_internal
+
+
+def true_shape(tensor):
+    """A tensor's static shape as TensorFlow's C++ side knows it."""
+    return tensor._c_api_shape()
+
+
+def show_shape(tensor, shape, set_shape):
+    """Has Python see another static shape than TensorFlow's C++ side.
+
+    Args:
+      set_shape: what a call of the tensor's `set_shape` runs instead.
+    """
+    tensor._shape_val = shape
+    tensor.set_shape = set_shape
+
+
+def show_true_shape(tensor):
+    """Takes `show_shape` back."""
+    tensor._shape_val = None
+    del tensor.set_shape
+
+
+def set_true_shape(tensor, shape):
+    """Tensor.set_shape for C++ alone: what Python sees stays."""
+    shown = tensor._shape_val
+    tf.Tensor.set_shape(tensor, shape)
+    tensor._shape_val = shown
+
+
+def show_variable_shape(variable, shape):
+    """Has a resource variable, which remembers its shape, show another one.
+
+    A reference variable asks its tensor.
+    """
+    if "_shape" in vars(variable):
+        variable._shape = tf.TensorShape(shape)
+
+
+def initializer_of(variable):
+    """What gives a variable its first value: (op, tensor)."""
+    return variable._initializer_op, variable._initial_value
+
+
+def set_initializer(variable, initializer):
+    """Puts back what `initializer_of` gave."""
+    variable._initializer_op, variable._initial_value = initializer
+
+
+def copy_names_in_use(source, target):
+    """Has a scratch graph number the names of its ops as another graph would."""
+    target._names_in_use = dict(source._names_in_use)
+
+
+def replace_input(op, index, tensor):
+    """Makes an op that exists read another tensor. Only before a session ran it."""
+    op._update_input(index, tensor)
+
+
+def join_groups(op, others):
+    """Has every tf.group that holds `op` run others, too. Only before a session ran it.
+
+    Such as an init_op that was made before the others existed. The op itself does not
+    run them: Variable.load runs a single initializer.
+    """
+    # tf.train.init_from_checkpoint makes an initializer a Tensor.
+    op = op.op if isinstance(op, tf.Tensor) else op
+    for group in op._control_outputs:
+        if group.type == "NoOp":
+            group._add_control_inputs(others)
+
+
+@contextlib.contextmanager
+def context_of_inputs(op):
+    """Ops made inside join the conditional or loop that `op` reads its inputs in.
+
+    Without it, an op that reads a tensor of a branch runs outside of the branch and
+    waits for a value that may never come.
+    """
+    with _context(op.graph, op._get_control_flow_context()):
+        yield
+
+
+@contextlib.contextmanager
+def context_of_outputs(op):
+    """The same for the readers of `op`: what leaves a loop is outside of it."""
+    with _context(op.graph, control_flow_util.GetOutputContext(op)):
+        yield
+
+
+@contextlib.contextmanager
+def _context(graph, context):
+    # Control dependencies of user code around us, such as on the update ops of batch
+    # norm, would close a cycle; without them there is no context either.
+    with graph.control_dependencies(None):
+        graph._set_control_flow_context(context)
+        try:
+            yield
+        finally:
+            graph._set_control_flow_context(None)
+
+
+def forward_op(op):
+    """The forward op whose gradient this op belongs to, or None.
+
+    Lost when a graph is imported; see rewrite.backward for what serves then.
+    """
+    return op._original_op
+
+
+def model_fn_of(estimator):
+    """The function an Estimator was built with; its public property hides params."""
+    return estimator._model_fn
+
+
+def with_model_fn(estimator, model_fn):
+    """A copy of an Estimator, warm start and all, that calls another model_fn."""
+    twin = copy.copy(estimator)
+    twin._model_fn = model_fn
+    return twin
+
+
+def without_event_files(exporter):
+    """A copy of a BestExporter that does not read earlier evaluations' event files.
+
+    They hold results from before the last trial, which nothing later can beat.
+    """
+    twin = copy.copy(exporter)
+    twin._event_file_pattern = None
+    return twin
+
+
+def saver_variables(saver):
+    """What a built Saver saves, as it was given: a list or a dict; None: everything."""
+    return saver._var_list
+
+
+def saver_options(saver):
+    """The constructor arguments that a Saver was made with."""
+    return {
+        "reshape": saver._reshape,
+        "sharded": saver._sharded,
+        "max_to_keep": saver._max_to_keep,
+        "keep_checkpoint_every_n_hours": saver._keep_checkpoint_every_n_hours,
+        "restore_sequentially": saver._restore_sequentially,
+        "pad_step_number": saver._pad_step_number,
+        "save_relative_paths": saver._save_relative_paths,
+        "filename": saver._filename,
+    }

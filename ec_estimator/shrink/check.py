@@ -1,0 +1,124 @@
+"""Is the small network the large one with channels cut out, op by op?
+
+User code can branch on channel counts, or hold them as literals; then what it builds
+from smaller variables is another network, often without an error. So every small build
+is compared with the whole model.
+"""
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.errors import PlanError
+from ec_estimator.graph.variables import checkpoint_name, slice_info
+from ec_estimator.shrink import veil
+from ec_estimator.shrink.whole import INPUTS
+
+
+def check_same_network(whole, cut, small, failure=None):
+    """Compares a small build with the whole model.
+
+    Args:
+      whole: shrink.whole.Whole.
+      cut: shrink.cut.Cut of its graph.
+      small: tf.Graph of the small build.
+      failure: the exception that ended the small build; what it built is compared.
+
+    Raises:
+      PlanError: names the first op that is missing, of another type, with other inputs,
+        another constant, or of a size that the cut does not explain.
+    """
+    for op in whole.forward_ops():
+        if op.name.startswith(INPUTS):
+            continue
+        try:
+            twin = small.get_operation_by_name(op.name)
+        except KeyError:
+            raise PlanError(_missing(op, failure)) from failure
+        _check_op(op, twin)
+        if op not in whole.derived and not cut.splits_otherwise(op):
+            for tensor, its in zip(op.outputs, twin.outputs):
+                _check_size(op, its, cut.sizes(tensor))
+    if failure is not None:
+        raise failure
+
+
+def check_same_variables(whole, cut_variables):
+    """Is this the model that was pruned?
+
+    Args:
+      whole: shrink.whole.Whole.
+      cut_variables: {checkpoint name: shrink.artifact.CutVariable}.
+
+    Raises:
+      PlanError: a variable has another shape than it had when it was pruned.
+    """
+    for variable in whole.graph.get_collection("variables"):
+        info = slice_info(variable)
+        shape = tuple(info.full_shape if info else variable.shape.as_list())
+        name = checkpoint_name(variable)
+        if name in cut_variables and cut_variables[name].shape != shape:
+            raise PlanError(
+                f"variable {name!r} had shape {cut_variables[name].shape} when it was "
+                f"pruned, and has {shape}; build the model it was pruned from"
+            )
+
+
+def _missing(op, failure):
+    if failure is None:
+        return (
+            f"the small network has no {op.type} {op.name!r}: the model's code decides "
+            "by channel counts what it builds; decide by names or hyper-parameters "
+            "instead"
+        )
+    reason = str(failure).strip().split("\n")[-1]
+    return (
+        f"{op.type} {op.name!r} can't be built with the pruned sizes ({reason}); "
+        "compute what it reads from a tensor's shape instead of a channel count"
+    )
+
+
+def _check_op(op, twin):
+    if twin.type != op.type or not all(map(_same_input, op.inputs, twin.inputs)):
+        raise PlanError(
+            f"{op.type} {op.name!r} reads {_names(op)} in the whole network, in the "
+            f"small one it is {twin.type} and reads {_names(twin)}: the model's code "
+            "decides by channel counts what it builds; decide by names or "
+            "hyper-parameters instead"
+        )
+    if op.type == "Const" and op.outputs[0].dtype.is_floating:
+        before, now = (tf.make_ndarray(o.get_attr("value")) for o in (op, twin))
+        if before.shape == now.shape and before.tobytes() != now.tobytes():
+            raise PlanError(
+                f"constant {op.name!r} changes from {before.reshape(-1)[0]} to "
+                f"{now.reshape(-1)[0]} in the small network: the model's code computes "
+                "it from a channel count; write it as a number"
+            )
+
+
+def _same_input(whole, small):
+    return (
+        whole.name == small.name
+        or whole.op.name.startswith(INPUTS)
+        or small.op.name.startswith(veil.SCOPE)
+    )
+
+
+def _names(op):
+    return [tensor.name for tensor in op.inputs]
+
+
+def _check_size(op, tensor, planned):
+    if planned is None or tensor.shape.rank is None:
+        return
+    actual = tensor.shape.as_list()
+    fits = len(actual) == len(planned) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(actual, planned)
+    )
+    if not fits:
+        literal = ""
+        if op.type == "Reshape":
+            shape = tf.get_static_value(tensor.op.inputs[1])
+            literal = "" if shape is None else f" (to the literal {shape.tolist()})"
+        raise PlanError(
+            f"{op.type} {op.name!r}{literal} has shape {actual} in the small network, "
+            f"where the cut gives {planned}; compute the size from the tensor's shape, "
+            "for example with tf.shape or tf.layers.flatten"
+        )

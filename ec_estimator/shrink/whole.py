@@ -1,0 +1,97 @@
+"""The whole model's forward pass, in a scratch graph beside the small one's."""
+from typing import Any, Dict, FrozenSet, NamedTuple, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core import tf_private
+from ec_estimator.graph.survey import outputs_of, placeholders
+from ec_estimator.graph.walk import ancestors, descendants
+
+# Where the scratch graph has what the other graph reads its input from.
+INPUTS = "ec_estimator/inputs"
+
+
+class Whole(NamedTuple):
+    """graph: the scratch graph; ends: the tensors that its forward pass ends in;
+    shapes: {op name: static shape of each output as it was when the op was made};
+    derived: ops of gradients that are part of the forward pass, and what is computed
+    from them. TensorFlow sized them by the tensors it found."""
+
+    graph: tf.Graph
+    ends: Tuple[Any, ...]
+    shapes: Dict[str, Tuple[tf.TensorShape, ...]]
+    derived: FrozenSet[Any]
+
+    def forward_ops(self):
+        """The ops that the ends are computed from, in the order they were made."""
+        return sorted(ancestors(self.ends), key=tf_private.order_of_creation)
+
+
+def ends_forward_pass(xs):
+    """Whether gradients with respect to `xs` train, or are part of the forward pass, as
+    those with respect to an input are in a gradient penalty."""
+    names = {variable.op.name for variable in tf.global_variables()}
+    return not names.isdisjoint(x.op.name for x in xs)
+
+
+class _ForwardComplete(BaseException):
+    """Ends a build. Not an Exception: user code may catch those."""
+
+
+def build_whole(model_fn, features, labels, mode, like):
+    """Builds a model in a scratch graph, up to where gradients of variables are taken.
+
+    Args:
+      model_fn: callable(features, labels, mode) -> EstimatorSpec.
+      features, labels: only their structure, types and static shapes are used.
+      mode: a tf.estimator.ModeKeys.
+      like: the graph that the same code will build in next. Names are numbered as
+        there.
+
+    Returns:
+      Whole.
+    """
+    graph = tf.Graph()
+    shapes = {}
+
+    def record(make, op_type, inputs, name):
+        op = make(inputs)
+        shapes[op.name] = tuple(tensor.shape for tensor in op.outputs)
+        return op
+
+    losses, gradient_ops = [], set()
+
+    def stop(take, ys, xs):
+        if not ends_forward_pass(xs):
+            before = set(graph.get_operations())
+            gradients = take(xs)
+            gradient_ops.update(set(graph.get_operations()) - before)
+            return gradients
+        losses.extend(ys if isinstance(ys, (list, tuple)) else [ys])
+        raise _ForwardComplete()
+
+    with graph.as_default():
+        tf.train.create_global_step(graph)
+        with tf.name_scope(INPUTS):
+            features, labels = placeholders(features), placeholders(labels)
+        tf_private.copy_names_in_use(like, graph)
+        with tf_private.intercept_creation(graph, record):
+            with tf_private.intercept_gradients(graph, stop):
+                try:
+                    ends = _ends(model_fn(features, labels, mode))
+                except _ForwardComplete:
+                    ends = losses + [op.outputs[0] for op in _updates(graph)]
+    return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
+
+
+def _ends(spec):
+    metrics = [value for value, _ in (spec.eval_metric_ops or {}).values()]
+    losses = [] if spec.loss is None else [spec.loss]
+    return (*outputs_of(spec), *losses, *metrics)
+
+
+def _updates(graph):
+    """What writes moving statistics."""
+    found = graph.get_collection(tf.GraphKeys.UPDATE_OPS)
+    ops = [getattr(update, "op", update) for update in found]
+    return [op for op in ops if op.outputs]

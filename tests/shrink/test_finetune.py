@@ -1,0 +1,212 @@
+"""The small network through ec.finetune, where user code makes it hard."""
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import ec_estimator as ec
+from ec_estimator.shrink.artifact import read_artifact
+from tests import models
+from tests.shrink import networks
+from tests.shrink.test_networks import prune, run_small
+from tests.training.test_zoo import checkpoint
+
+MODES = tf.estimator.ModeKeys
+
+
+def small_variables(model_fn, folder, input_fn):
+    """{name: value} of the small network's variables as it is loaded for training."""
+    return run_small(
+        model_fn,
+        folder,
+        input_fn,
+        MODES.TRAIN,
+        lambda spec: {v.op.name: v for v in tf.global_variables()},
+    )
+
+
+def test_values_of_the_artifact_win_over_init_from_checkpoint(tmp_path):
+    dense, folder = str(tmp_path / "dense"), str(tmp_path / "pruned")
+    model_fn, input_fn = models.classifier(networks.vgg, (8, 8, 3))
+    tf.estimator.Estimator(model_fn, dense).train(input_fn, max_steps=1)
+
+    def network(x, training):
+        logits = networks.vgg(x, training)
+        tf.train.init_from_checkpoint(dense, {"/": "/"})
+        return logits
+
+    _, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    loaded = small_variables(model_fn, folder, input_fn)
+    reader = tf.train.load_checkpoint(read_artifact(folder).checkpoint)
+    for name in ("conv2d/kernel", "dense/bias"):
+        np.testing.assert_array_equal(loaded[name], reader.get_tensor(name))
+
+
+def test_gradients_that_are_part_of_the_forward_pass(tmp_path):
+    """A penalty on the derivative of the logits by an inner layer."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+        logits = tf.layers.dense(tf.reshape(h, [-1, 288]), models.CLASSES)
+        (slope,) = tf.gradients(logits, [h])
+        tf.losses.add_loss(tf.reduce_sum(slope**2))
+        # Built after the first gradients, and counts on the whole size all the same.
+        return logits + tf.layers.dense(tf.reshape(h, [-1, 288]), models.CLASSES)
+
+    estimator, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    logits = run_small(
+        model_fn, folder, input_fn, MODES.PREDICT, lambda s: s.predictions["logits"]
+    )
+    rows = list(estimator.predict(lambda: input_fn().take(1)))
+    np.testing.assert_allclose(
+        logits, np.stack([row["logits"] for row in rows]), rtol=1e-5, atol=1e-6
+    )
+    assert small_variables(model_fn, folder, input_fn)["dense/kernel"].shape[0] < 288
+
+
+def test_a_first_value_taken_from_another_variable_binds_nothing(tmp_path):
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        h = tf.layers.conv2d(x, 8, 3, name="first", activation=tf.nn.relu)
+        bias = tf.global_variables("first/bias")[0].initialized_value()
+        head = tf.get_variable("head", initializer=bias, use_resource=False)
+        logits = tf.layers.dense(tf.reduce_mean(h, [1, 2]), 8) + head
+        return tf.layers.dense(tf.nn.softmax(logits), models.CLASSES)
+
+    estimator, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    loaded = small_variables(model_fn, folder, input_fn)
+    assert loaded["first/bias"].shape[0] < 8
+    assert loaded["head"].shape == (8,)
+
+
+def test_constants_in_the_branches_of_a_conditional(tmp_path):
+    """A full-size constant is cut inside its branch: outside it would always fire."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        on = tf.placeholder_with_default(True, [])
+        h = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+        h = tf.cond(on, lambda: h * tf.fill([8], 2.0), lambda: h)
+        h = tf.cond(on, lambda: h, lambda: tf.zeros([models.BATCH, 6, 6, 8]))
+        h = tf.cond(on, lambda: h, lambda: tf.fill([models.BATCH, 6, 6, 8], 1.0))
+        return tf.layers.dense(tf.reduce_mean(h, [1, 2]), models.CLASSES)
+
+    estimator, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    logits = run_small(
+        model_fn, folder, input_fn, MODES.PREDICT, lambda s: s.predictions["logits"]
+    )
+    rows = list(estimator.predict(lambda: input_fn().take(1)))
+    np.testing.assert_allclose(
+        logits, np.stack([row["logits"] for row in rows]), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["keras_estimator", "dnn", "wide_and_deep"])
+def test_estimators_that_others_made(name, tmp_path):
+    folder = str(tmp_path / "pruned")
+    config = ec.PrunerConfig(compression_ratio=0.5, step_interval=2, num_trials=2)
+    estimator, input_fn = models.MODELS[name](
+        folder, lambda model_fn: ec.compress(model_fn, ec.Pruner(config))
+    )
+    estimator.train(input_fn, max_steps=5)
+    expected = estimator.evaluate(input_fn, steps=2)
+    small, input_fn = models.MODELS[name](
+        str(tmp_path / "small"), lambda model_fn: ec.finetune(model_fn, folder)
+    )
+    small.train(input_fn, max_steps=1)
+    loaded = checkpoint(str(tmp_path / "small"))
+    cut = {
+        name: variable.small_shape
+        for name, variable in read_artifact(folder).variables.items()
+        if variable.small_shape != variable.shape
+    }
+    assert cut
+    for name, shape in cut.items():
+        assert loaded[name].shape == shape
+    actual = small.evaluate(input_fn, steps=2)
+    assert set(actual) == set(expected)
+
+
+def test_finetuning_goes_on_from_its_own_checkpoint(tmp_path):
+    folder = str(tmp_path / "pruned")
+    _, model_fn, input_fn = prune(folder, networks.residual, (8, 8, 3), 0.5)
+
+    def rest(small_folder):
+        path = tf.train.latest_checkpoint(small_folder)
+        return lambda: input_fn().skip(int(path.rsplit("-", 1)[1]) if path else 0)
+
+    def train(small_folder, stops):
+        for stop in stops:
+            tf.estimator.Estimator(
+                ec.finetune(model_fn, folder),
+                config=models.run_config(small_folder),
+            ).train(rest(small_folder), max_steps=stop)
+        return checkpoint(small_folder)
+
+    whole = train(str(tmp_path / "whole"), [4])
+    parts = train(str(tmp_path / "parts"), [1, 3, 4])
+    for name, value in whole.items():
+        np.testing.assert_array_equal(parts[name], value, name)
+
+
+def test_another_model_than_was_pruned_is_an_error_that_names_the_op(tmp_path):
+    folder = str(tmp_path / "pruned")
+    _, _, input_fn = prune(folder, networks.vgg, (8, 8, 3), 0.5)
+    model_fn, _ = models.classifier(
+        lambda x, training: tf.layers.dense(
+            tf.layers.flatten(tf.layers.conv2d(x, 7, 3)), models.CLASSES
+        ),
+        (8, 8, 3),
+    )
+    with pytest.raises(ec.PlanError, match="'conv2d/kernel' had shape .* and has"):
+        small_variables(model_fn, folder, input_fn)
+
+
+def test_code_that_differs_from_call_to_call_is_an_error_that_names_the_op(tmp_path):
+    folder = str(tmp_path / "pruned")
+    calls = []
+
+    def network(x, training):
+        x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu)
+        if calls:
+            x = tf.nn.relu(x, name=f"call_{len(calls)}")
+            calls.append(1)
+        return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+    _, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    calls.append(1)
+    with pytest.raises(ec.PlanError, match="the small network has no Relu 'call_1'"):
+        small_variables(model_fn, folder, input_fn)
+
+
+def test_a_moved_folder_serves_another_process(tmp_path):
+    folder = str(tmp_path / "pruned")
+    _, model_fn, input_fn = prune(folder, networks.vgg, (8, 8, 3), 0.5)
+    expected = small_variables(model_fn, folder, input_fn)
+    moved = str(tmp_path / "moved")
+    os.rename(os.path.join(folder, "compression", "pruned"), moved)
+    actual = small_variables(model_fn, moved, input_fn)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value)
+
+
+def test_what_only_training_ties_together_is_an_error_that_names_the_op(tmp_path):
+    """Both layers predict, so neither may lose what the other does."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        a = tf.layers.conv2d(x, 8, 3, name="a", activation=tf.nn.relu)
+        b = tf.layers.conv2d(x, 8, 3, name="b", activation=tf.nn.relu)
+        if training:
+            tf.losses.add_loss(tf.reduce_sum(tf.subtract(a, b, name="tie") ** 2))
+        means = [tf.reduce_mean(h, [1, 2]) for h in (a, tf.nn.tanh(b))]
+        return tf.layers.dense(tf.concat(means, -1), models.CLASSES)
+
+    _, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.4)
+    kept = {n: v.kept for n, v in read_artifact(folder).variables.items()}
+    assert kept["a/kernel"][3] != kept["b/kernel"][3]
+    with pytest.raises(ec.PlanError, match="'tie' can't be built|'tie' has shape"):
+        small_variables(model_fn, folder, input_fn)
