@@ -5,7 +5,7 @@ import numbers
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from ec_estimator.core.errors import ConfigError
-from ec_estimator.core.schedule import RAMPS, Schedule
+from ec_estimator.core.schedule import CONSTANT, RAMPS, Schedule
 
 
 class Rule(NamedTuple):
@@ -383,5 +383,5 @@ class QuantizerConfig(Config):
             start_step=2 - self.step_interval,
             step_interval=self.step_interval,
             num_trials=self.num_trials,
-            ramp="linear",
+            ramp=CONSTANT,
         )

@@ -3,18 +3,41 @@ import dataclasses
 
 from absl import flags
 
-from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
+from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.lsq import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
-# Flag prefix -> (compressor, config). A prefix is also what --compressor takes.
-COMPRESSORS = {
-    "pruner": (Pruner, PrunerConfig),
-    "sparsifier": (Sparsifier, SparsifierConfig),
-    "quantizer": (LSQQuantizer, QuantizerConfig),
-}
+# What --compressor takes, and flags begin with -> compressor.
+COMPRESSORS = {c.flag: c for c in (Pruner, Sparsifier, LSQQuantizer)}
+
+
+def register(algorithm, flag_values=flags.FLAGS):
+    """Has --compressor know a compressor of your own, and defines its flags.
+
+    Call it when the module that has it is imported; the command line does that before
+    it parses flags.
+
+    Args:
+      algorithm: subclass of ec_estimator.Compressor.
+      flag_values: absl FlagValues, of `define`.
+
+    Raises:
+      ConfigError: it is none, or another compressor has its flag.
+    """
+    if not (isinstance(algorithm, type) and issubclass(algorithm, Compressor)):
+        raise ConfigError(
+            f"flags.register: {algorithm!r} is not a class derived from Compressor"
+        )
+    known = COMPRESSORS.setdefault(algorithm.flag, algorithm)
+    if known is not algorithm:
+        raise ConfigError(
+            f"flags.register: --compressor={algorithm.flag} is {known.__name__} "
+            f"already; give {algorithm.__name__}.flag another name"
+        )
+    if "compressor" in flag_values:
+        _define_fields(algorithm, flag_values)
 
 
 def define(flag_values=flags.FLAGS):
@@ -54,9 +77,8 @@ def define(flag_values=flags.FLAGS):
         "what to write to <model_dir>/export when the model is finished; repeatable",
         **options,
     )
-    for prefix, (_, config) in COMPRESSORS.items():
-        for field in dataclasses.fields(config):
-            _define_field(f"{prefix}_{field.name}", field, options)
+    for algorithm in COMPRESSORS.values():
+        _define_fields(algorithm, flag_values)
 
 
 def compressor(flag_values=flags.FLAGS):
@@ -72,12 +94,12 @@ def compressor(flag_values=flags.FLAGS):
                 f"--compressor: {prefix!r} is unknown; there is "
                 f"{', '.join(COMPRESSORS)}"
             )
-        algorithm, config = COMPRESSORS[prefix]
+        algorithm = COMPRESSORS[prefix]
         values = {
             field.name: _parse(flag_values[f"{prefix}_{field.name}"].value, field)
-            for field in dataclasses.fields(config)
+            for field in dataclasses.fields(algorithm.config_type)
         }
-        built.append(algorithm(config(**values)))
+        built.append(algorithm(algorithm.config_type(**values)))
     return built
 
 
@@ -89,7 +111,7 @@ def to_flags(compressors):
     """
     names, arguments = [], []
     for item in compressors:
-        prefix = next(p for p, (_, c) in COMPRESSORS.items() if type(item.config) is c)
+        prefix = item.flag
         names.append(prefix)
         for field in dataclasses.fields(item.config):
             value = getattr(item.config, field.name)
@@ -97,6 +119,13 @@ def to_flags(compressors):
             if value is not None:
                 arguments.append(f"--{prefix}_{field.name}={text}")
     return [f"--compressor={','.join(names)}"] + arguments
+
+
+def _define_fields(algorithm, flag_values):
+    for field in dataclasses.fields(algorithm.config_type):
+        name = f"{algorithm.flag}_{field.name}"
+        if name not in flag_values:
+            _define_field(name, field, {"flag_values": flag_values})
 
 
 def _define_field(name, field, options):

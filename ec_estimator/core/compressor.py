@@ -1,42 +1,87 @@
-"""What every compressor is: a config that plans, and a part that lives in a graph."""
+"""What every compressor is: a config that plans, and a part that lives in a graph.
+
+docs/extending.md says how to write one.
+"""
 import abc
 import dataclasses
-from typing import Dict
+from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.state import create_variable
+
+
+class Report(abc.ABC):
+    """What a trial did.
+
+    notes: sentences the user should read (a kernel that kept its last block).
+    """
+
+    notes: Tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def headline(self, target):
+        """What the trial led to, in a few words."""
+
+    @abc.abstractmethod
+    def record(self):
+        """JSON-ready, for trials.jsonl."""
+
+    def warning(self, ratio):
+        """What is wrong with a trial that was to reach `ratio`; "" if nothing is."""
+        return ""
+
+    def scalars(self):
+        """{name: number} for TensorBoard."""
+        return {}
+
+    def densities(self):
+        """The fraction of each kernel that is left, for a histogram; or none."""
+        return []
 
 
 @dataclasses.dataclass(frozen=True)
-class TrialReport:
-    """What a trial did.
+class TrialReport(Report):
+    """What a trial removed.
 
     ratio: the fraction of the planned weights that is gone now.
     per_kernel: the same for each kernel, by name.
-    notes: sentences the user should read (a kernel that kept its last block).
     """
 
     ratio: float
     per_kernel: Dict[str, float]
-    notes: tuple = ()
+    notes: Tuple[str, ...] = ()
 
     def headline(self, target):
-        """What the trial led to, in a few words."""
         return f"ratio {self.ratio:.4f} (target {target:g})"
 
     def record(self):
-        """JSON-ready."""
         return {"ratio": self.ratio, "per_kernel": self.per_kernel}
+
+    def warning(self, ratio):
+        if ratio > 0 and self.ratio == 0:
+            return f"removed nothing; its ratio {ratio:.4f} is less than one block"
+        return ""
+
+    def scalars(self):
+        kernels = {f"kernels/{name}": gone for name, gone in self.per_kernel.items()}
+        return {"ratio": self.ratio, **kernels}
+
+    def densities(self):
+        return [1.0 - gone for gone in self.per_kernel.values()]
 
 
 class Compressor(abc.ABC):
     """One algorithm with its config; holds no graph and no state.
 
-    `name` is the namespace of its variables and of its flags.
+    name: the namespace of its variables.
+    flag: what --compressor calls it, and its flags begin with.
+    config_type: the class of its config; its fields become flags.
     """
 
     name: str
-    # Whether it writes kernel variables, so that whatever else does is gated.
-    changes_kernels = True
-    # Whether the graphs that evaluate and predict are changed, too.
-    changes_serving = False
+    flag: str
+    config_type: type
 
     def __init__(self, config):
         self.config = config
@@ -56,52 +101,119 @@ class Compressor(abc.ABC):
           graph.plan.Decisions.
         """
 
-    def prepare(self, graph, details):
-        """Called before a model is built for training.
-
-        Args:
-          graph: the graph it will be built in.
-          details: what `decide` gave.
-        """
-        return None
-
-    def prepared(self, graph):
-        """Names of the variables that `prepare` made in a graph."""
-        return frozenset()
-
-    def serve(self, graph, details):
-        """Changes a graph that evaluates or predicts, if `changes_serving`.
-
-        Returns:
-          rewrite.frozen.Frozen or None.
-        """
-        return None
-
     @abc.abstractmethod
-    def attach(self, kernels, variables, details):
-        """Puts this compressor into a training graph.
+    def inject(self, graph, kernels, details):
+        """Puts this compressor into a graph that trains.
+
+        Called before the model is built, or in a session when its graph is complete.
+        What is made later, on first use, leaves the seeds of the user's random ops as
+        they are.
 
         Args:
-          kernels: [graph.layers.Kernel] whose values it changes.
-          variables: {variable name: tf.Variable} of the graph.
+          graph: the tf.Graph, which is the default.
+          kernels: [graph.layers.Kernel] that `decide` named.
           details: what `decide` gave.
 
         Returns:
           An Attached.
         """
 
+    def serve(self, graph, details):
+        """Changes a graph that evaluates or predicts, if that is needed.
+
+        Args:
+          graph: the tf.Graph, built by the user's code.
+          details: callable() -> what `decide` gave; surveys the model when it is called
+            first.
+
+        Returns:
+          None, or an object with `constants` and `describe`; see rewrite.serving.
+        """
+        return None
+
+    def conflict(self, others):
+        """Why this compressor cannot work together with others; "" if it can.
+
+        Args:
+          others: [Compressor].
+        """
+        return ""
+
+
+class Forward(NamedTuple):
+    """A forward pass that is complete, as `Attached.look` sees it.
+
+    graph: the tf.Graph.
+    losses: tensors whose gradients were or are taken, all of them so far.
+    call: names of those that are taken now; () when the whole graph is complete.
+    backward: ops that compute gradients, so far.
+    has_news: whether there are layers or losses that an earlier look did not see.
+    observe: callable(op, index, receive): has receive(tensor, gradient) see the
+      gradients that flow from an op to its input; see rewrite.edges.
+    want: callable(tensor, receive): has receive(gradient) get the gradient of a tensor
+      that is no variable of the user's, in the call of tf.gradients that is about to be
+      made. Without such a call it does nothing.
+    """
+
+    graph: Any
+    losses: Sequence[Any]
+    call: Tuple[str, ...]
+    backward: FrozenSet[Any]
+    has_news: bool
+    observe: Callable
+    want: Callable
+
+
+class Trained(NamedTuple):
+    """A training graph that is complete, optimizer included.
+
+    companions: {name of a gated variable: [rewrite.updates.Companion]}: what follows
+      it entry by entry, such as its slots. Without an entry nothing writes it.
+    variables: the model's own variables.
+    """
+
+    companions: Dict[str, Sequence[Any]]
+    variables: Sequence[Any]
+
 
 class Attached(abc.ABC):
-    """A compressor in one training graph; its state is in the graph's variables."""
+    """A compressor in one training graph; its state is in the graph's variables.
+
+    Args:
+      name: of the compressor.
+    """
+
+    # Names of the variables whose gradients and updates go through `gate`.
+    gated = frozenset()
+
+    def __init__(self, name):
+        self._name = name
+        self._trials = None
 
     @property
-    @abc.abstractmethod
     def trial_counter(self):
-        """int64 scalar variable: trials done."""
+        """int64 scalar variable: trials done. `run_trial` counts."""
+        if self._trials is None:
+            self._trials = create_variable(f"{self._name}/trial", [], tf.int64, 0)
+        return self._trials
 
     @abc.abstractmethod
+    def finish(self, trained):
+        """Builds the ops of a trial. Called once, when the user's graph is complete.
+
+        Args:
+          trained: Trained.
+
+        Returns:
+          List of ops to run with every training step.
+        """
+
+    @abc.abstractmethod
+    def run_trial(self, session, trial, ratio):
+        """Brings the model to `ratio`, sets the trial counter, returns a Report."""
+
     def gate(self, variable_name, update):
-        """What of an update (a gradient, a new value) may reach a kernel variable.
+        """What of an update (a gradient, a new value) may reach a gated variable.
 
         Args:
           update: tensor of the variable's shape.
@@ -109,61 +221,16 @@ class Attached(abc.ABC):
         Returns:
           Tensor of the same shape.
         """
+        return update
 
-    @abc.abstractmethod
-    def finish(self, companions):
-        """Builds the ops of a trial. Called once, after the user's graph is complete.
-
-        Args:
-          companions: {kernel variable name: [rewrite.updates.Companion]}, the variables
-            that follow a kernel and what each starts from.
-        """
-
-    @abc.abstractmethod
-    def run_trial(self, session, trial, ratio):
-        """Brings the kernels to `ratio`, counts the trial, returns a TrialReport."""
-
-    def learn(self, graph, losses, backward):
-        """Looks for what the training graph has that the plan does not know. Called
-        before gradients are taken and again when the graph is complete.
+    def look(self, forward):
+        """Sees each forward pass before its gradients are taken, and at last the whole
+        graph, with what its optimizer made.
 
         Args:
-          losses: tensors whose gradients are taken.
-          backward: the ops that compute gradients.
+          forward: Forward.
         """
         return None
-
-    @property
-    def gated(self):
-        """Names of the variables, beyond those of its kernels, whose updates it gates;
-        `learn` may find more."""
-        return frozenset()
-
-    def watch(self, graph):
-        """Called when gradients are about to be taken, the forward graph complete.
-
-        Returns:
-          Tensors whose gradients this compressor wants to see, too.
-        """
-        return []
-
-    def observe(self, tensors, gradients):
-        """Gets the gradients of the tensors that this and other compressors gave from
-        `watch`; None for no gradient."""
-        return None
-
-    def watch_finished(self, graph, gradients_of):
-        """The counterpart of `watch` and `observe` in a graph that has its gradients.
-
-        Args:
-          gradients_of: callable(layer op, index of an input) -> gradients of the input.
-        """
-        return None
-
-    @property
-    def step_ops(self):
-        """Ops to run with every training step."""
-        return []
 
     def start(self, session):
         """Called when a session has its variables and no trial was done yet."""

@@ -1,4 +1,5 @@
 """The files a run leaves beside its checkpoints. JSON only, whole or not at all."""
+import dataclasses
 import json
 import os
 import uuid
@@ -95,12 +96,14 @@ class RunFolder:
             )
         return content
 
-    def bind(self, plan, configs, variables):
+    def bind(self, plan, configs, schedules, variables):
         """Writes plan and manifest, or checks them against those of an earlier start.
 
         Args:
           plan: JSON-ready dict.
-          configs: {compressor name: JSON-ready dict of its config}.
+          configs: {compressor name: JSON-ready dict of its config}, in the order in
+            which they are applied.
+          schedules: {compressor name: Schedule}.
           variables: names of the user's own variables.
 
         Raises:
@@ -110,6 +113,7 @@ class RunFolder:
         known = self.read_json("manifest.json")
         if known is not None:
             self._check_configs(known, configs)
+            self._check_order(known, list(configs))
         known_plan = self.read_json("plan.json")
         if known_plan is not None:
             self._check_plan(known_plan, plan)
@@ -119,12 +123,17 @@ class RunFolder:
             {
                 **VERSIONS,
                 "compressors": configs,
+                "order": list(configs),
+                "schedules": {
+                    name: dataclasses.asdict(schedule)
+                    for name, schedule in schedules.items()
+                },
                 "variables": sorted(variables),
             },
         )
 
     def schedules(self):
-        """{compressor name: Schedule without a target} of the run; {} before its start.
+        """{compressor name: Schedule} of the run; {} before its start.
 
         Raises:
           RunFolderError: the manifest is damaged.
@@ -132,22 +141,13 @@ class RunFolder:
         known = self.read_json("manifest.json")
         if known is None:
             return {}
-        try:
-            return {
-                name: Schedule(
-                    0.0,
-                    # A quantizer, which has no such fields, begins at once.
-                    config.get("start_step", 2 - config["step_interval"]),
-                    config["step_interval"],
-                    config["num_trials"],
-                    config.get("ramp", "linear"),
-                )
-                for name, config in self._configs(known).items()
-            }
-        except KeyError as error:
+        schedules = known.get("schedules")
+        if not _is_table(schedules) or not all(map(_is_schedule, schedules.values())):
             raise RunFolderError(
-                f"{self.file('manifest.json')!r} is damaged (no {error}); restore it"
-            ) from error
+                f"{self.file('manifest.json')!r} is damaged (no 'schedules'); "
+                "restore it"
+            )
+        return {name: Schedule(**fields) for name, fields in schedules.items()}
 
     def _configs(self, manifest):
         configs = manifest.get("compressors")
@@ -175,6 +175,14 @@ class RunFolder:
                         f"this one has {value!r}; use the old value or another "
                         "model_dir"
                     )
+
+    def _check_order(self, known, order):
+        before = known.get("order", order)
+        if before != order:
+            raise RunFolderError(
+                f"{self.path!r} belongs to a run with compressors in the order "
+                f"{before}, this one has {order}; use that order or another model_dir"
+            )
 
     def _check_plan(self, known, plan):
         path = self.file("plan.json")
@@ -236,6 +244,15 @@ class RunFolder:
                 ) from error
             records.append(record)
         return records
+
+
+def _is_schedule(fields):
+    """Whether a dict has the fields of a Schedule, with values of their types."""
+    types = {f.name: f.type for f in dataclasses.fields(Schedule)}
+    return set(fields) == set(types) and all(
+        isinstance(fields[name], (int, float) if kind is float else kind)
+        for name, kind in types.items()
+    )
 
 
 def _is_table(value):

@@ -2,6 +2,8 @@
 import dataclasses
 
 RAMPS = ("cubic", "linear")
+# Every trial goes all the way.
+CONSTANT = "constant"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,12 @@ class Schedule:
     num_trials: int
     ramp: str
 
+    @property
+    def is_gradual(self):
+        """Whether trials build on each other, so that training has to start before the
+        first one."""
+        return self.ramp != CONSTANT
+
     def step_of(self, trial):
         """The training step just before which `trial` happens."""
         return self.start_step + trial * self.step_interval
@@ -41,8 +49,10 @@ class Schedule:
         """The ratio that trial `trial` brings the model to, in [0, target].
 
         cubic: r (1 - (1 - t/n)^3), Zhu & Gupta 2017, arXiv 1710.01878, equation 1
-        with an initial sparsity of 0; linear: r t/n.
+        with an initial sparsity of 0; linear: r t/n; constant: r.
         """
+        if not self.is_gradual:
+            return self.target
         done = trial / self.num_trials
         if self.ramp == "cubic":
             return self.target * (1.0 - (1.0 - done) ** 3)

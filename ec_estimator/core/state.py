@@ -3,8 +3,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
+from ec_estimator.core.memory import recall, remember
 
 SCOPE = "ec_estimator"
+_MADE = "made"
 
 
 def create_variable(name, shape, dtype, value, beside=None, trainable=False):
@@ -17,7 +19,7 @@ def create_variable(name, shape, dtype, value, beside=None, trainable=False):
     graph = tf.get_default_graph()
     place = beside.op if beside is not None else None
     with tf.init_scope(), tf.name_scope(None), graph.colocate_with(place, True):
-        return tf.Variable(
+        variable = tf.Variable(
             lambda: tf.fill(shape, tf.constant(value, dtype)),
             trainable=trainable,
             name=f"{SCOPE}/{name}",
@@ -26,6 +28,14 @@ def create_variable(name, shape, dtype, value, beside=None, trainable=False):
             # A mask is read once a step and written by nobody else meanwhile.
             use_resource=False,
         )
+    remember(graph, _MADE, made_here(graph) | {variable.op.name})
+    return variable
+
+
+def made_here(graph):
+    """Names of our variables that this process made in a graph; those of an imported
+    graph are not among them."""
+    return recall(graph, _MADE, frozenset())
 
 
 def is_state(name):

@@ -3,7 +3,6 @@ import contextlib
 import copy
 import functools
 import threading
-import weakref
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import control_flow_util, gradients_util
@@ -15,7 +14,6 @@ from tensorflow.python.util import function_utils
 _GRADIENTS = "_GradientsHelper"
 _lock = threading.Lock()
 _interceptors = {}
-_lookers = weakref.WeakKeyDictionary()
 _original = getattr(gradients_util, _GRADIENTS)
 # The collection of a graph whose global step is read for a loop of training.
 GLOBAL_STEP_READ = training_util.GLOBAL_STEP_READ_KEY
@@ -59,7 +57,7 @@ def intercept_gradients(graph, intercept):
                 _interceptors[graph] = outer
             else:
                 del _interceptors[graph]
-            if not _interceptors and not _lookers:
+            if not _interceptors:
                 setattr(gradients_util, _GRADIENTS, _original)
 
 
@@ -69,23 +67,9 @@ def _intercept_in(outer, intercept, take, ys, xs):
     return intercept(lambda inner_xs: outer(take, ys, inner_xs), ys, xs)
 
 
-def before_gradients(graph, look):
-    """Calls look(ys) once, when gradients of `graph` are taken next.
-
-    Args:
-      look: callable(tensors whose gradients are taken).
-    """
-    with _lock:
-        _lookers.setdefault(graph, look)
-        setattr(gradients_util, _GRADIENTS, _dispatch)
-
-
 def _dispatch(ys, xs, *args, **kwargs):
     as_list = xs if isinstance(xs, (list, tuple)) else [xs]
     graph = next((x.graph for x in as_list if hasattr(x, "graph")), None)
-    look = _lookers.pop(graph, None)
-    if look:
-        look(ys if isinstance(ys, (list, tuple)) else [ys])
     intercept = _interceptors.get(graph)
 
     def take(xs):

@@ -85,60 +85,57 @@ class Plan:
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
         }
 
-    def without_untrained(self, trained, compressors):
-        """The plan without kernels that no op updates, such as those that an
-        optimizer's var_list leaves out.
+    def bound(self, layers, untrained):
+        """The plan as a training graph carries it out.
 
         Args:
-          trained: names of the variables that are updated.
-          compressors: names of those that change kernels.
+          layers: [Layer] of the training graph; those that only it has are added to
+            the coverage.
+          untrained: {compressor name: names of variables that it would change, and
+            that no op updates, such as those that an optimizer's var_list leaves out}.
 
         Raises:
           PlanError: that leaves a compressor nothing.
         """
-        frozen = {
-            name
-            for name, kernel in self.kernels.items()
-            if not set(kernel.parts) <= set(trained)
-        }
-        if not frozen:
-            return self
-        layers = tuple(
-            dataclasses.replace(
-                row,
-                decisions={
-                    name: f"its kernel {row.kernel!r} is not trained: no op updates it"
-                    if decision == COMPRESSED
-                    and row.kernel in frozen
-                    and name in compressors
-                    else decision
-                    for name, decision in row.decisions.items()
-                },
-            )
-            for row in self.layers
-        )
+        rows = tuple(self._without_untrained(row, untrained) for row in self.layers)
         targets = {
-            name: tuple(kernel for kernel in kernels if kernel not in frozen)
-            if name in compressors
-            else kernels
+            name: tuple(
+                kernel
+                for kernel in kernels
+                if untrained[name].isdisjoint(self.kernels[kernel].parts)
+            )
             for name, kernels in self.targets.items()
         }
         for name, kernels in targets.items():
-            if not kernels and name in compressors:
-                _raise_nothing(name, [row.decisions[name] for row in layers])
-        return dataclasses.replace(self, layers=layers, targets=targets)
+            if self.targets[name] and not kernels:
+                _raise_nothing(name, [row.decisions[name] for row in rows])
+        return dataclasses.replace(
+            self, layers=rows + self._only_trained(layers), targets=targets
+        )
 
-    def with_training_layers(self, layers):
-        """The plan with the layers that only the training graph has."""
+    def _without_untrained(self, row, untrained):
+        """A row of the coverage, with what no op updates left alone."""
+        parts = self.kernels[row.kernel].parts if row.kernel in self.kernels else ()
+        return dataclasses.replace(
+            row,
+            decisions={
+                name: f"its kernel {row.kernel!r} is not trained: no op updates it"
+                if decision == COMPRESSED and not untrained[name].isdisjoint(parts)
+                else decision
+                for name, decision in row.decisions.items()
+            },
+        )
+
+    def _only_trained(self, layers):
+        """Rows of the layers that only the training graph has."""
         known = {row.op for row in self.layers} | {row.kernel for row in self.layers}
-        extra = tuple(
+        return tuple(
             coverage_of(layer, {name: TRAINS_ONLY for name in self.targets})
             for layer in layers
             if layer.op not in known
             and not is_state(layer.op)
             and not (layer.kernel and layer.kernel.name in known)
         )
-        return dataclasses.replace(self, layers=self.layers + extra)
 
 
 def make_plan(mode, graph, layers, outputs, compressors, losses=()):

@@ -1,16 +1,16 @@
-"""The pruner in a training graph: importance every step, and the ops of a trial."""
+"""The pruner in a training graph: what is alive, and the ops of a trial."""
 import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.planned import planned_channels
-from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Attached, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors
+from ec_estimator.pruning.importance import Importance
 from ec_estimator.pruning.selection import choose
 from ec_estimator.rewrite.updates import zero_out
 from ec_estimator.shrink.artifact import (
@@ -23,43 +23,64 @@ from ec_estimator.shrink.structure import layer_structures
 
 
 class Gates(Attached):
-    """Which groups are alive, and how important each one is; both in the checkpoint."""
+    """Which groups are alive, in the checkpoint, and the ops that close their gates.
 
-    def __init__(self, config, kernels, groups, variables):
+    Args:
+      config: PrunerConfig.
+      kernels: [graph.layers.Kernel] that read channels.
+      groups: candidates.Groups.
+    """
+
+    def __init__(self, config, kernels, groups):
+        super().__init__("pruning")
         self._config = config
-        self._gated = {part for kernel in kernels for part in kernel.parts}
         self._groups = groups
+        self.gated = frozenset(part for kernel in kernels for part in kernel.parts)
         # Of all variables that hold or read channels, in the plan's group numbers.
         self._axes = groups.channels.axes
         self._readers = groups.channels.readers
-        self._readings = []
-        self._variables = variables
-        self._edges = {}
-        # {variable name: [its shares of the derivatives]}, and all shares by group.
-        self._shares = {}
-        self._contributions = []
-        self._steps = []
-        self._structure = {}
-        self._trials = create_variable("pruning/trial", [], tf.int64, 0)
-        self._alive = create_variable("pruning/alive", [groups.count], tf.float32, 1)
-        self._importance = create_variable(
-            "pruning/importance", [groups.count], tf.float32, 0
+        self._variables, self._structure = {}, {}
+        self._alive, self._importance = None, None
+
+    def look(self, forward):
+        groups = self._groups
+        if self._alive is None:
+            # Not before gradients are taken: ops of ours would shift the seeds of the
+            # user's.
+            self._alive = create_variable(
+                "pruning/alive", [groups.count], tf.float32, 1
+            )
+            self._importance = Importance(groups.count, self._config.ema_alpha)
+        readings = []
+        if forward.has_news:
+            readings = self._find_channels(forward)
+        self._importance.observe(forward, readings)
+
+    def _find_channels(self, forward):
+        """Looks for what the training graph has that the plan does not know."""
+        graph, groups = forward.graph, self._groups
+        self._variables = {v.op.name: v for v in graph.get_collection("variables")}
+        seen = planned_channels(
+            graph, forward.losses, groups.channels, forward.backward
         )
-
-    @property
-    def trial_counter(self):
-        return self._trials
-
-    @property
-    def step_ops(self):
-        return self._steps
+        self._axes, self._readers = seen.axes, seen.readers
+        self._structure = layer_structures(ancestors(forward.losses))
+        self.gated |= {
+            name
+            for name, axes in self._readers.items()
+            if name in self._variables
+            # A table, whose first axis has no channels, gets sparse gradients.
+            and not any(vector is None for vector in self._axes[name])
+            and any((groups.removable(self._axes[name][a]) >= 0).any() for a in axes)
+        }
+        return [
+            (reading, groups.removable(reading.groups)) for reading in seen.readings
+        ]
 
     def gate(self, variable_name, update):
         with tf.init_scope():
             mask = self._mask(variable_name, self._alive)
-        # Importance reads the weights that the gradient belongs to, not those after
-        # the update: a reference variable changes in place.
-        with tf.control_dependencies(self._shares.get(variable_name, [])):
+        with self._importance.before_update(variable_name):
             return tf.multiply(update, mask, name="ec_estimator/gate")
 
     def _mask(self, name, alive):
@@ -74,95 +95,20 @@ class Gates(Attached):
             mask *= tf.reshape(lives, shape)
         return tf.cast(mask, self._variables[name].dtype.base_dtype)
 
-    def learn(self, graph, losses, backward):
-        groups = self._groups
-        self._variables = {v.op.name: v for v in graph.get_collection("variables")}
-        seen = planned_channels(graph, losses, groups.channels, backward)
-        self._axes, self._readers = seen.axes, seen.readers
-        self._structure = layer_structures(losses)
-        self._readings = [
-            (reading, groups.removable(reading.groups)) for reading in seen.readings
-        ]
-        self._gated |= {
-            name
-            for name, axes in self._readers.items()
-            if name in self._variables
-            # A table, whose first axis has no channels, gets sparse gradients.
-            and not any(vector is None for vector in self._axes[name])
-            and any((groups.removable(self._axes[name][a]) >= 0).any() for a in axes)
-        }
-
-    @property
-    def gated(self):
-        return self._gated
-
-    def watch(self, graph):
-        """Gives every reading layer an edge of its own to its kernel.
-
-        A gradient with respect to the edge is that of the layer alone: no regularizer
-        that reads the same variable has a share in it. An Identity costs nothing.
-        """
-        edges = []
-        for reading, groups in self._readings:
-            if reading.op in self._edges or not (groups >= 0).any():
-                continue
-            op = graph.get_operation_by_name(reading.op)
-            kernel = op.inputs[reading.index]
-            with tf_private.context_of_inputs(op), tf.name_scope(None):
-                edge = tf.identity(kernel, "ec_estimator/edge")
-            tf_private.replace_input(op, reading.index, edge)
-            self._edges[reading.op] = (edge, reading.axis, groups)
-            edges.append(edge)
-        return edges
-
-    def observe(self, edges, gradients):
-        by_edge = {edge.name: rest for edge, *rest in self._edges.values()}
-        for edge, gradient in zip(edges, gradients):
-            if gradient is not None and edge.name in by_edge:
-                self.contribute(edge, gradient, *by_edge[edge.name])
-
-    def watch_finished(self, graph, gradients_of):
-        for reading, groups in self._readings:
-            op = graph.get_operation_by_name(reading.op)
-            if (groups >= 0).any():
-                for gradient in gradients_of(op, reading.index):
-                    kernel = op.inputs[reading.index]
-                    self.contribute(kernel, gradient, reading.axis, groups)
-
-    def contribute(self, kernel, gradient, axis, groups):
-        """Adds a layer's share of dL/d(gate): sum of W * dL/dW for each group.
-
-        Args:
-          kernel, gradient: tensors of one shape; gradient of the loss.
-          axis: the axis of the kernel's input channels.
-          groups: [channels] group of each, -1 for none.
-        """
-        axes = [a for a in range(kernel.shape.rank) if a != axis % kernel.shape.rank]
-        with tf.name_scope("ec_estimator/pruning/importance_ops/"):
-            share = tf.reduce_sum(tf.cast(kernel * gradient, tf.float32), axes)
-            for op in ancestors([kernel]):
-                self._shares.setdefault(op.name, []).append(share)
-            # Negative segment numbers are dropped.
-            share = tf.math.unsorted_segment_sum(share, groups, self._groups.count)
-        self._contributions.append(share)
-
-    def finish(self, companions):
+    def finish(self, trained):
         with tf.name_scope("ec_estimator/pruning/trial_ops/"):
-            if self._contributions:
-                new = tf.square(tf.add_n(self._contributions))
-                alpha = self._config.ema_alpha
-                average = alpha * self._importance + (1 - alpha) * new
-                self._steps = [self._importance.assign(average).op]
+            every_step = self._importance.update()
             self._new_trials = tf.placeholder(tf.int64, [])
             self._new_alive = tf.placeholder(tf.float32, [self._groups.count])
             updates = [
-                self._trials.assign(self._new_trials),
+                self.trial_counter.assign(self._new_trials),
                 self._alive.assign(self._new_alive),
             ]
             # A reader that is not trained has to stop reading all the same.
-            for name in sorted(self._gated):
-                updates.extend(self._resets(name, companions.get(name, [])))
+            for name in sorted(self.gated):
+                updates.extend(self._resets(name, trained.companions.get(name, [])))
             self._trial = tf.group(*updates)
+        return every_step
 
     def _resets(self, name, followers):
         variable = self._variables[name]
@@ -172,8 +118,8 @@ class Gates(Attached):
             yield follower.reset(mask)
 
     def run_trial(self, session, trial, ratio):
-        importance, alive = session.run([self._importance, self._alive])
-        if not self._contributions:
+        importance, alive = session.run([self._importance.average, self._alive])
+        if not self._importance.is_known:
             raise CompressionError(
                 "pruning: no gradient of a layer was seen, so importance is not known; "
                 "take gradients with tf.gradients or tf.train.Optimizer"
@@ -201,7 +147,7 @@ class Gates(Attached):
     def save(self, session, folder, step, variables):
         alive = session.run(self._alive) > 0
         everything = np.ones_like(alive)
-        groups, trials = self._groups, int(session.run(self._trials))
+        groups, trials = self._groups, int(session.run(self.trial_counter))
         kept = {n: groups.kept(axes, alive) for n, axes in self._axes.items()}
         served = [v for v in variables if v.op.name in groups.channels.axes]
         facts = {
@@ -211,7 +157,7 @@ class Gates(Attached):
             "macs": [groups.macs(everything), groups.macs(alive)],
             "layers": [layer._asdict() for layer in groups.layers],
             "served": sorted({checkpoint_name(variable) for variable in served}),
-            "structure": self._structure,
+            "structure": {n: dict(marks) for n, marks in self._structure.items()},
         }
         write_artifact(
             os.path.join(folder, FOLDER),

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.cost import has_unknown_positions, layer_use
 from ec_estimator.channels.groups import find_channels
+from ec_estimator.config import PrunerConfig
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, scope_reason
@@ -31,6 +32,8 @@ class Pruner(Compressor):
     """
 
     name = "pruning"
+    flag = "pruner"
+    config_type = PrunerConfig
 
     def decide(self, model):
         channels = find_channels(model.graph, model.outputs or (), model.losses)
@@ -89,8 +92,8 @@ class Pruner(Compressor):
             return "nothing that could stop reads its output channels"
         return "its output channels are tied to those of a layer that is left alone"
 
-    def attach(self, kernels, variables, details):
-        return Gates(self.config, kernels, details, variables)
+    def inject(self, graph, kernels, details):
+        return Gates(self.config, kernels, details)
 
 
 def _warn_of_unknown_sizes(model):

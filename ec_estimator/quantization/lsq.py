@@ -1,15 +1,16 @@
 """Quantization-aware training: learned step sizes, re-fitted now and then."""
 import dataclasses
-import weakref
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.config import QuantizerConfig
 from ec_estimator.core.compressor import Attached, Compressor
 from ec_estimator.core.errors import ConfigError, PlanError
-from ec_estimator.core.state import create_variable
+from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.plan import Decisions
 from ec_estimator.quantization.placement import place
+from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.quantization.quantizers import frozen_step
 from ec_estimator.quantization.rewire import (
     Rewired,
@@ -22,8 +23,8 @@ from ec_estimator.quantization.trial import Fits, check_finite, report
 # trains it: Adam's own default.
 RATE = 1e-3
 
-# Graphs that are quantized while they train -> their _Trained.
-_training = weakref.WeakKeyDictionary()
+# What a graph that quantize_graph has quantized for training remembers.
+_TRAINED = "trained"
 
 
 class LSQQuantizer(Compressor):
@@ -38,15 +39,15 @@ class LSQQuantizer(Compressor):
     """
 
     name = "quantization"
-    changes_kernels = False
-    changes_serving = True
+    flag = "quantizer"
+    config_type = QuantizerConfig
 
     def __init__(self, config, model_dir=None):
         super().__init__(config)
         self.model_dir = model_dir
 
     def decide(self, model):
-        trained = _training.get(model.graph)
+        trained = recall(model.graph, _TRAINED)
         if trained is None:
             return place(self.config, model)
         trained.check(self.config)
@@ -61,55 +62,63 @@ class LSQQuantizer(Compressor):
             placement,
         )
 
-    def prepare(self, graph, details):
-        _training[graph] = _Trained(self.config, graph, details)
+    def conflict(self, others):
+        if self.config.wbits == 1 and others:
+            return (
+                "QuantizerConfig.wbits: weights at 1 bit are +s or -s and have no "
+                "zero, so they can't be sparse, and what is removed would come back; "
+                f"use 2 bits or more with a {type(others[0]).__name__}"
+            )
+        return ""
 
-    def prepared(self, graph):
-        trained = _training.get(graph)
-        return trained.variable_names if trained else frozenset()
-
-    def quantize_forward(self, graph):
-        """Quantizes what is built of a graph that was prepared.
-
-        Raises:
-          PlanError: a planned layer is missing.
-        """
-        trained = _training[graph]
-        trained.rewire()
-        trained.check_complete()
-
-    def serve(self, graph, details):
-        rewired = Rewired(graph, details)
-        with graph.as_default():
-            rewired.create_variables(training=False)
-            rewired.rewire(quantize_serving)
-        return rewired
-
-    def attach(self, kernels, variables, details):
-        trained = _training.get(tf.get_default_graph())
-        if trained is None:
+    def inject(self, graph, kernels, details):
+        trained = recall(graph, _TRAINED)
+        if trained is not None:
+            return trained
+        built = {v.op.name for v in graph.get_collection("variables")}
+        if not built.isdisjoint(part for kernel in kernels for part in kernel.parts):
             raise PlanError(
                 "quantization: this graph is not quantized, and its gradients exist "
                 "already; call quantize_graph(mode='train', ...) before the optimizer "
                 "is built"
             )
-        return trained
+        return _Trained(self.config, graph, details, self.config.pretrained_model)
+
+    def quantize_forward(self, graph, placement):
+        """Quantizes a forward pass that is complete, before its optimizer is built.
+
+        Raises:
+          PlanError: a planned layer is missing.
+        """
+        trained = _Trained(self.config, graph, placement)
+        remember(graph, _TRAINED, trained)
+        trained.rewire()
+        trained.check_complete()
+
+    def serve(self, graph, details):
+        rewired = Rewired(graph, details())
+        with graph.as_default():
+            rewired.create_variables(training=False)
+            rewired.rewire(quantize_serving)
+        return rewired
 
 
 class _Trained(Attached):
-    """The quantizers of a graph that trains."""
+    """The quantizers of a graph that trains.
 
-    def __init__(self, config, graph, placement):
+    Args:
+      pretrained: checkpoint that the model starts from when it is complete, or None.
+    """
+
+    def __init__(self, config, graph, placement, pretrained=None):
+        super().__init__(LSQQuantizer.name)
         self._config = config
         self._graph = graph
         self.placement = placement
+        self._pretrained = pretrained
+        self._gradients = {}
         with graph.as_default():
-            before = {v.op.name for v in graph.get_collection("variables")}
-            self._trials = create_variable("quantization/trial", [], tf.int64, 0)
             self._rewired = Rewired(graph, placement).create_variables(training=True)
-            after = {v.op.name for v in graph.get_collection("variables")}
-        self.variable_names = frozenset(after - before)
-        self._gradients, self._steps = {}, []
 
     def check(self, config):
         """The hook's config must be that of quantize_graph."""
@@ -125,50 +134,39 @@ class _Trained(Attached):
         return "was left alone by quantize_graph"
 
     @property
-    def trial_counter(self):
-        return self._trials
-
-    @property
     def gated(self):
         # Not to change their updates, but to learn who follows them.
         return frozenset(
             state.log_ratio.op.name for state in self._rewired.steps.values()
         )
 
-    def gate(self, variable_name, update):
-        return update
-
     def rewire(self):
         with self._graph.as_default():
             self._rewired.rewire(quantize_training)
 
-    @property
-    def step_ops(self):
-        return self._steps
-
-    def watch(self, graph):
+    def look(self, forward):
+        if not forward.call:
+            return
         self.rewire()
         # For an optimizer that trains other variables only, such as those of a scope.
-        return [state.log_ratio for state in self._rewired.steps.values()]
-
-    def observe(self, tensors, gradients):
-        for tensor, gradient in zip(tensors, gradients):
-            if gradient is not None and tensor.op.name in self.gated:
-                self._gradients.setdefault(tensor.op.name, []).append(gradient)
+        for state in self._rewired.steps.values():
+            found = self._gradients.setdefault(state.log_ratio.op.name, [])
+            forward.want(state.log_ratio, found.append)
 
     def _train_rest(self, names):
-        """Trains the step sizes that no optimizer of the user's trains."""
+        """(ops that train the step sizes that no optimizer of the user's trains, names
+        of those that nothing trains)."""
         pairs = [
             (tf.add_n(self._gradients[state.log_ratio.op.name]), state.log_ratio)
             for state in self._rewired.steps.values()
             if state.log_ratio.op.name in names
-            and state.log_ratio.op.name in self._gradients
+            and self._gradients.get(state.log_ratio.op.name)
         ]
+        steps = []
         if pairs:
             with tf.name_scope("ec_estimator/quantization/optimizer/"):
-                optimizer = tf.train.AdamOptimizer(RATE)
-                self._steps = [optimizer.apply_gradients(pairs)]
-        return names - {variable.op.name for _, variable in pairs}
+                steps = [tf.train.AdamOptimizer(RATE).apply_gradients(pairs)]
+        return steps, names - {variable.op.name for _, variable in pairs}
 
     def check_complete(self):
         """Raises a PlanError if a planned layer was not found."""
@@ -181,9 +179,12 @@ class _Trained(Attached):
                 "tf.train.Optimizer"
             )
 
-    def finish(self, companions):
+    def finish(self, trained):
+        companions = trained.companions
         self.check_complete()
-        untrained = sorted(self._train_rest(self.gated - set(companions)))
+        if self._pretrained is not None:
+            start_from(self._pretrained, trained.variables)
+        every_step, untrained = self._train_rest(self.gated - set(companions))
         if untrained:
             tf.logging.warning(
                 "quantization: no optimizer trains %d of %d step sizes (%s, ...): they "
@@ -191,7 +192,7 @@ class _Trained(Attached):
                 "tf.trainable_variables('ec_estimator') returns.",
                 len(untrained),
                 len(self.gated),
-                untrained[0],
+                min(untrained),
             )
         self._summarize()
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
@@ -209,7 +210,8 @@ class _Trained(Attached):
             }
             self._kernel_fits = Fits(self._rewired, kernels, companions).found
             self._tensor_fits = Fits(self._rewired, tensors, companions).found
-            self._count = self._trials.assign(self._new_trials)
+            self._count = self.trial_counter.assign(self._new_trials)
+        return every_step
 
     def _kernel_matrix(self, name):
         """A kernel as [taps, channels], from its variables; or, for a Winograd

@@ -10,22 +10,19 @@ from ec_estimator.graph.variables import checkpoint_name, slice_info
 _LISTED = 10
 
 
-def start_from(config, variables):
-    """Has variables start from `config.pretrained_model`, if it has one.
+def start_from(path, variables):
+    """Has variables start from a checkpoint of the plain model, or the folder of one.
 
     What the checkpoint lacks, or has in another shape, keeps its own initializer and
     is logged. A run that goes on from a checkpoint of its own is not affected.
 
     Args:
-      config: any config.
+      path: `QuantizerConfig.pretrained_model`.
       variables: those of the model.
 
     Raises:
       RunFolderError: there is no checkpoint, it is damaged, or has none of them.
     """
-    path = getattr(config, "pretrained_model", None)
-    if path is None:
-        return
     if tf.gfile.IsDirectory(path) and tf.train.latest_checkpoint(path) is None:
         raise RunFolderError(
             f"QuantizerConfig.pretrained_model: there is no checkpoint in {path!r}"

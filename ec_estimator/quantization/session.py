@@ -49,10 +49,10 @@ def quantize_graph(mode, model_dir, config):
     plan = make_plan("session", graph, find_layers(graph), None, [quantizer])
     details = plan.details[quantizer.name]
     if mode == "eval":
-        quantizer.serve(graph, details)
+        quantizer.serve(graph, lambda: details)
         return
     if model_dir is not None:
         RunFolder(model_dir).create()
-    start_from(config, model_variables(graph))
-    quantizer.prepare(graph, details)
-    quantizer.quantize_forward(graph)
+    if config.pretrained_model is not None:
+        start_from(config.pretrained_model, model_variables(graph))
+    quantizer.quantize_forward(graph, details)

@@ -1,4 +1,5 @@
 """Builds the small network from code that was written for the large one."""
+import collections
 import copy
 
 import numpy as np
@@ -6,9 +7,14 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
+from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import open_checkpoint
 from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.shrink.structure import layer_structures
+
+_READ = "ec_estimator.read_of_small_network"
+# What a graph remembers: callable(graph), called once.
+_COMPARE = "compare_layers"
 
 
 class GapFinetune:
@@ -65,13 +71,21 @@ class GapFinetune:
         Raises:
           PlanError: the code asks for a shape that the variable never had.
         """
-        tf_private.before_gradients(tf.get_default_graph(), self._compare_layers)
-        return self.get_cut_variable(getter, *args, **kwargs)
+        graph = tf.get_default_graph()
+        remember(graph, _COMPARE, self._compare_layers)
+        # The first gradient that reaches a variable tells that the model is built.
+        with graph.gradient_override_map({"Identity": _READ, "ReadVariableOp": _READ}):
+            return self.get_cut_variable(getter, *args, **kwargs)
 
-    def _compare_layers(self, losses):
+    def _compare_layers(self, graph):
         pruned = self.artifact.manifest.get("structure", {})
-        small = layer_structures(losses)
-        others = sorted(n for n, mark in small.items() if pruned.get(n, mark) != mark)
+        forward = [o for o in graph.get_operations() if not tf_private.forward_op(o)]
+        small = layer_structures(forward)
+        others = sorted(
+            name
+            for name, marks in pruned.items()
+            if name in small and collections.Counter(marks) - small[name]
+        )
         if others:
             tf.logging.warning(
                 "The layers of %s are not connected as they were when the model was "
@@ -155,3 +169,12 @@ class GapFinetune:
             return tf.ensure_shape(value, shape)
 
         return initializer
+
+
+@tf.RegisterGradient(_READ)
+def _first_gradient(op, gradient):
+    compare = recall(op.graph, _COMPARE)
+    if compare is not None:
+        remember(op.graph, _COMPARE, None)
+        compare(op.graph)
+    return gradient

@@ -4,28 +4,32 @@ Two builds of one network have the same fingerprints even if their inputs come a
 way or their ops are numbered otherwise; a build that has an activation more, or another
 shortcut, has not.
 """
+import collections
 import zlib
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.groups import in_order
 from ec_estimator.graph.layers import LAYER_OPS, VARIABLE_OPS
-from ec_estimator.graph.walk import ancestors
 
 # They hand on what they get.
 _TRANSPARENT = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch")
 _INPUT = "input"
 
 
-def layer_structures(losses):
-    """Fingerprints of the layers that the losses are computed from.
+def layer_structures(ops):
+    """Fingerprints of layers.
+
+    Args:
+      ops: of a forward pass, with all that they are computed from.
 
     Returns:
-      {name of a layer's kernel variable: integer that depends on the types and
-      connections of the ops between the layer and those that it reads from}.
+      {name of a kernel variable: Counter of a fingerprint for each layer that reads it:
+      text that depends on the types and connections of the ops between the layer and
+      those that it reads from}.
     """
-    marks, found = {}, {}
-    for op in in_order(ancestors(losses)):
+    marks, found = {}, collections.defaultdict(collections.Counter)
+    for op in in_order(set(ops)):
         inputs = [marks[t.op] for t in op.inputs if t.op in marks and _is_data(t)]
         if op.type in VARIABLE_OPS:
             marks[op] = f"variable {op.name}"
@@ -39,9 +43,9 @@ def layer_structures(losses):
         kernels = [m for m in inputs if m.startswith("variable ")]
         if op.type in LAYER_OPS and kernels:
             name = kernels[0].split(" ", 1)[1]
-            found.setdefault(name, []).append(marks[op])
+            found[name][marks[op]] += 1
             marks[op] = f"layer {name}"
-    return {name: zlib.crc32(" ".join(sorted(m)).encode()) for name, m in found.items()}
+    return dict(found)
 
 
 def _is_data(tensor):

@@ -2,6 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.config import SparsifierConfig
 from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
@@ -26,6 +27,8 @@ class Sparsifier(Compressor):
     """
 
     name = "sparsity"
+    flag = "sparsifier"
+    config_type = SparsifierConfig
 
     def decide(self, model):
         return take_kernels(
@@ -37,23 +40,21 @@ class Sparsifier(Compressor):
             return "is depthwise: few weights, and no engine has a sparse kernel for it"
         return ""
 
-    def attach(self, kernels, variables, details):
-        return _Masks(self.config, kernels, variables)
+    def inject(self, graph, kernels, details):
+        return _Masks(self.config, graph, kernels)
 
 
 class _Masks(Attached):
     """One mask a kernel variable, 1 where weights live; and the ops of a trial."""
 
-    def __init__(self, config, kernels, variables):
+    def __init__(self, config, graph, kernels):
+        super().__init__(Sparsifier.name)
         self._config = config
+        self._graph = graph
         self._kernels = kernels
-        self._variables = variables
+        self.gated = frozenset(part for kernel in kernels for part in kernel.parts)
         self._masks = {}
-        self._trials = create_variable("sparsity/trial", [], tf.int64, 0)
-
-    @property
-    def trial_counter(self):
-        return self._trials
+        self._variables = {}
 
     def gate(self, variable_name, update):
         return tf.multiply(update, self._mask(variable_name), name="ec_estimator/gate")
@@ -61,6 +62,10 @@ class _Masks(Attached):
     def _mask(self, name):
         """Made on first use: gradients may be taken in the middle of user code."""
         if name not in self._masks:
+            if name not in self._variables:
+                self._variables.update(
+                    (v.op.name, v) for v in self._graph.get_collection("variables")
+                )
             variable = self._variables[name]
             self._masks[name] = create_variable(
                 f"sparsity/{name}/mask",
@@ -71,7 +76,8 @@ class _Masks(Attached):
             )
         return self._masks[name]
 
-    def finish(self, companions):
+    def finish(self, trained):
+        companions = trained.companions
         # What no op updates is frozen, and would not recover from a cut.
         self._kernels = [k for k in self._kernels if set(k.parts) <= set(companions)]
         with tf.name_scope("ec_estimator/sparsity/trial_ops/"):
@@ -88,14 +94,16 @@ class _Masks(Attached):
                 lambda kernel_and_keep: self._apply(*kernel_and_keep, companions),
                 list(zip(self._kernels, self._keeps)),
             )
-            self._trial = tf.group(*applied, self._trials.assign(self._new_trials))
+            counted = self.trial_counter.assign(self._new_trials)
+            self._trial = tf.group(*applied, counted)
+        return []
 
     def _score_grid(self, kernel):
         """The scores of a kernel's blocks, [blocks down, blocks across]."""
         # A removed weight scores -1 so that nothing alive, not even an exact zero,
         # is ever below it: what is gone stays gone.
         magnitudes = [
-            tf.abs(self._variables[name]) + (self._mask(name) - 1)
+            self._mask(name) - 1 + tf.abs(self._variables[name])
             for name in kernel.parts
         ]
         matrix = blocks.to_matrix(kernel, magnitudes)

@@ -1,13 +1,14 @@
 """The compressors in one training graph, whichever way they came into it."""
-import weakref
+import contextlib
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.compressor import Compressor
+from ec_estimator.core.compressor import Attached, Compressor, Forward, Trained
 from ec_estimator.core.errors import CompressionError, PlanError
-from ec_estimator.core.state import is_state
-from ec_estimator.graph.layers import find_layers
+from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.state import is_state, made_here
+from ec_estimator.graph.layers import LAYER_OPS, find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables, owner
 from ec_estimator.rewrite.backward import (
@@ -16,166 +17,50 @@ from ec_estimator.rewrite.backward import (
     gate_gradients,
     kernel_gradients,
 )
-from ec_estimator.rewrite.gradients import gated_gradients
+from ec_estimator.rewrite.edges import observe_gradient
+from ec_estimator.rewrite.reads import gated_reads, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
 
-_attached_graphs = weakref.WeakSet()
+_ATTACHED = "attached"
 
 
 class Attachment:
     """Gates what reaches the planned kernels, and holds the ops of the trials.
 
     Args:
-      graph: the training graph.
+      graph: the training graph, which is the default.
       plan: graph.plan.Plan.
       compressors: [Compressor], applied left to right.
     """
 
     def __init__(self, graph, plan, compressors):
-        if graph in _attached_graphs:
+        if recall(graph, _ATTACHED):
             raise PlanError(
                 "this graph has a compression hook already; use one hook or one "
                 "compress() a graph, with all compressors in its list"
             )
         self.graph = graph
-        known = {name for c in compressors for name in c.prepared(graph)}
-        # Step sizes are trained, and an optimizer keeps its own variables of them.
-        strange = [
-            name
-            for name in (v.op.name for v in self.state)
-            if name not in known and owner(name, known) is None
-        ]
-        if strange:
-            raise PlanError(
-                f"this graph was imported from a compressed run: it has "
-                f"{strange[0]!r}, but what belongs to it is not known; "
-                "rebuild the model in Python, its checkpoints can be restored then"
-            )
-        _attached_graphs.add(graph)
+        _check_not_imported(graph, self.state)
+        remember(graph, _ATTACHED, True)
         self.plan = plan
         self.compressors = compressors
-        self._attached = None
-        self._losses = []
         # What comes straight from a gated gradient needs no second multiplication.
         self._gated = set()
-        self._parts = {
-            c.name: frozenset(
-                part
-                for target in plan.targets[c.name]
-                for part in plan.kernels[target].parts
-                if c.changes_kernels
+        self._losses, self._ops_seen = [], 0
+        self.attached = [
+            compressor.inject(
+                graph,
+                [plan.kernels[name] for name in plan.targets[compressor.name]],
+                plan.details[compressor.name],
             )
-            for c in compressors
-        }
+            for compressor in compressors
+        ]
 
     @property
     def names(self):
         """The names of all variables whose updates are gated: those that are planned
         and, once compressors have looked at the training graph, what they found."""
-        found = [attached.gated for attached in self._attached or ()]
-        return frozenset().union(*self._parts.values(), *found)
-
-    def _named(self):
-        """(Attached, names of the variables whose updates it gates)."""
-        for compressor, attached in zip(self.compressors, self.attached):
-            yield attached, self._parts[compressor.name] | attached.gated
-
-    @property
-    def attached(self):
-        """[Attached], in the order of the compressors.
-
-        Made on first use and not before: as long as no op of ours is in the graph, the
-        user's initializers and dropout get the seeds that they have without us.
-        """
-        if self._attached is None:
-            variables = {v.op.name: v for v in self.graph.get_collection("variables")}
-            missing = sorted(self.names - set(variables))
-            if missing:
-                raise PlanError(
-                    f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in "
-                    "the training graph; its name must be the same in both modes"
-                )
-            self._attached = [
-                compressor.attach(
-                    [self.plan.kernels[k] for k in self.plan.targets[compressor.name]],
-                    variables,
-                    self.plan.details[compressor.name],
-                )
-                for compressor in self.compressors
-            ]
-        return self._attached
-
-    def gate(self, name, update):
-        """What of an update reaches variable `name`; each update is gated once."""
-        source = update
-        while source.op.type == "Identity":
-            source = source.op.inputs[0]
-        if (name, source.name) in self._gated:
-            return update
-        for attached, names in self._named():
-            if name in names:
-                update = attached.gate(name, update)
-        self._gated.add((name, update.name))
-        return update
-
-    def gradients(self):
-        """Context in which gradients that are taken come out gated."""
-        return gated_gradients(
-            self.graph,
-            lambda name: name in self.names,
-            self.gate,
-            self._watch,
-            self._observe,
-        )
-
-    def learn(self, losses=()):
-        """Has the compressors look at the graph as it is now.
-
-        Args:
-          losses: tensors whose gradients are taken, besides those of earlier calls.
-        """
-        self._losses = list(dict.fromkeys([*self._losses, *losses]))
-        backward = backward_ops(self.graph).values()
-        backward = frozenset(op for ops in backward for op in ops)
-        for attached in self.attached:
-            attached.learn(self.graph, self._losses, backward)
-
-    def _watch(self, losses, names):
-        trainable = {
-            v.op.name for v in self.graph.get_collection("trainable_variables")
-        }
-        if trainable.isdisjoint(names):
-            return []
-        self.learn(losses)
-        return [t for attached in self.attached for t in attached.watch(self.graph)]
-
-    def _observe(self, tensors, gradients):
-        for attached in self._attached or ():
-            attached.observe(tensors, gradients)
-
-    def finish(self):
-        """Completes a graph that now has its optimizer."""
-        self.learn()  # Raises what is wrong before anything is changed.
-        self.model_variables = model_variables(self.graph)
-        companions = gate_updates(self.graph, self.names, self.gate)
-        # A graph that updates nothing tells nothing: gradients may be all it is for.
-        written = frozenset().union(*self._parts.values())
-        companions = companions or {name: [] for name in written}
-        changing = {c.name for c in self.compressors if c.changes_kernels}
-        self.plan = self.plan.without_untrained(companions, changing)
-        for part, names in self._named():
-            part.finish({n: c for n, c in companions.items() if n in names})
-        self.initialize_with_model(self.state)
-
-    def initialize_with_model(self, state):
-        """Has an init_op of the user's, made before our variables, initialize them."""
-        parts = {part for k in self.plan.kernels.values() for part in k.parts}
-        first = min(name for name in self.names | parts if not is_state(name))
-        for variable in self.graph.get_collection("variables"):
-            if variable.op.name == first:
-                tf_private.join_groups(
-                    variable.initializer, [own.initializer for own in state]
-                )
+        return frozenset().union(*(attached.gated for attached in self.attached))
 
     @property
     def state(self):
@@ -183,6 +68,198 @@ class Attachment:
         return [
             v for v in self.graph.get_collection("variables") if is_state(v.op.name)
         ]
+
+    def gate(self, name, update):
+        """What of an update reaches variable `name`; each update is gated once."""
+        if self._is_gated(name, update):
+            return update
+        for attached in self.attached:
+            if name in attached.gated:
+                update = attached.gate(name, update)
+        self._gated.add((name, update.name))
+        return update
+
+    def _is_gated(self, name, update):
+        while update.op.type == "Identity":
+            if (name, update.name) in self._gated:
+                return True
+            update = update.op.inputs[0]
+        if update.op.type == "AddN":  # Of a resource variable, read several times.
+            return all(self._is_gated(name, part) for part in update.op.inputs)
+        return (name, update.name) in self._gated
+
+    @contextlib.contextmanager
+    def gradients(self):
+        """Context in which the model is built, and its gradients come out gated."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(gated_reads(self.graph, self._gate_gradient))
+            if any(type(part).look is not Attached.look for part in self.attached):
+                stack.enter_context(
+                    tf_private.intercept_gradients(self.graph, self._take)
+                )
+            yield
+        for name, reader in ungated_reads(self.graph, self.names):
+            _warn_of_reader(name, reader)
+
+    def _gate_gradient(self, name, gradient):
+        if not any(name in attached.gated for attached in self.attached):
+            return gradient
+        if isinstance(gradient, tf.IndexedSlices):
+            # Gating it would make it dense.
+            raise PlanError(
+                f"kernel {name!r} is looked up while training (as sampled softmax "
+                "does), so it is an embedding table and can't be masked; add it to "
+                "exclude_scopes"
+            )
+        return self.gate(name, gradient)
+
+    def _take(self, take, ys, xs):
+        """Takes gradients, once the compressors have seen the forward pass."""
+        trainable = {
+            v.op.name for v in self.graph.get_collection("trainable_variables")
+        }
+        if trainable.isdisjoint(x.op.name for x in xs):
+            return take(xs)
+        wanted = []
+        losses = list(ys) if isinstance(ys, (list, tuple)) else [ys]
+        self._look(
+            losses,
+            observe=observe_gradient,
+            want=lambda tensor, receive: wanted.append((tensor, receive)),
+            call=tuple(loss.name for loss in losses),
+        )
+        gradients = take(xs + [tensor for tensor, _ in wanted])
+        for (_, receive), gradient in zip(wanted, gradients[len(xs) :]):
+            if gradient is not None:
+                receive(gradient)
+        return gradients[: len(xs)]
+
+    def _look(self, losses, observe, want=lambda tensor, receive: None, call=()):
+        """Has the compressors look at the graph as it is now.
+
+        Args:
+          losses: besides those that were known.
+          observe, want, call: as core.compressor.Forward has them.
+        """
+        ops = self.graph.get_operations()
+        known = len(self._losses)
+        self._losses = list(dict.fromkeys([*self._losses, *losses]))
+        has_layers = any(
+            op.type in LAYER_OPS and tf_private.forward_op(op) is None
+            for op in ops[self._ops_seen :]
+        )
+        # A complete graph always has some: averages of weights, for example.
+        has_news = has_layers or len(self._losses) > known or not call
+        backward = backward_ops(self.graph).values() if has_news else ()
+        forward = Forward(
+            graph=self.graph,
+            losses=tuple(self._losses),
+            call=call,
+            backward=frozenset(op for found in backward for op in found),
+            has_news=has_news,
+            observe=observe,
+            want=want,
+        )
+        self._ops_seen = len(ops)
+        for attached in self.attached:
+            attached.look(forward)
+
+    def read_gradients(self):
+        """`gradients` for a graph that has its gradients: finds and gates them."""
+        backward = backward_ops(self.graph)
+
+        def observe(op, index, receive):
+            for gradient in kernel_gradients(backward, op, index):
+                receive(op.inputs[index], gradient)
+
+        self._look(forward_ends(self.graph, backward), observe)
+        self._check_complete()
+        # What we train ourselves, step sizes, has no zeros that a gradient could touch.
+        for name in sorted(n for n in self.names if not is_state(n)):
+            readers = gate_gradients(self.graph, backward, name, self.gate)
+            for reader in readers:
+                _warn_of_reader(name, reader)
+
+    def finish(self):
+        """Completes a graph that now has its optimizer."""
+        # Raises what is wrong before anything is changed.
+        self._look((), observe=lambda op, index, receive: None)
+        self._check_complete()
+        self.model_variables = model_variables(self.graph)
+        companions = gate_updates(self.graph, self.names, self.gate)
+        # A graph that updates nothing tells nothing: gradients may be all it is for.
+        companions = companions or {name: [] for name in self.names & self._planned()}
+        backward = {
+            op for op in self.graph.get_operations() if tf_private.forward_op(op)
+        }
+        self.plan = self.plan.bound(
+            find_layers(self.graph, backward),
+            {
+                compressor.name: attached.gated - set(companions)
+                for compressor, attached in zip(self.compressors, self.attached)
+            },
+        )
+        first = self._a_planned_variable().initializer
+        self.step_ops = [
+            attached.finish(
+                Trained(
+                    {n: c for n, c in companions.items() if n in attached.gated},
+                    self.model_variables,
+                )
+            )
+            for attached in self.attached
+        ]
+        # Before a compressor gave that variable another initializer.
+        tf_private.join_groups(first, [v.initializer for v in self.state])
+
+    def _check_complete(self):
+        variables = {v.op.name for v in self.graph.get_collection("variables")}
+        missing = sorted(self._planned() - variables)
+        if missing:
+            raise PlanError(
+                f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in the "
+                "training graph; its name must be the same in both modes"
+            )
+
+    def initialize_with_model(self, state):
+        """Has an init_op of the user's, made before our variables, initialize them."""
+        tf_private.join_groups(
+            self._a_planned_variable().initializer, [own.initializer for own in state]
+        )
+
+    def _a_planned_variable(self):
+        names = {n for n in self.names | self._planned() if not is_state(n)}
+        variables = self.graph.get_collection("variables")
+        return min(
+            (v for v in variables if v.op.name in names), key=lambda v: v.op.name
+        )
+
+    def _planned(self):
+        """Names of the variables that hold planned kernels."""
+        return {part for k in self.plan.kernels.values() for part in k.parts}
+
+
+def _check_not_imported(graph, state):
+    known = made_here(graph)
+    for variable in state:
+        # Step sizes are trained, and an optimizer keeps its own variables of them.
+        name = variable.op.name
+        if name not in known and owner(name, known) is None:
+            raise PlanError(
+                f"this graph was imported from a compressed run: it has {name!r}, but "
+                "what belongs to it is not known; rebuild the model in Python, its "
+                "checkpoints can be restored then"
+            )
+
+
+def _warn_of_reader(name, reader):
+    tf.logging.warning(
+        "No gradient of kernel %s was found at %s, which reads it. Its zeros are kept, "
+        "but a clipping by norm counts the gradients of removed weights; take all "
+        "gradients in one call of tf.gradients or tf.train.Optimizer.",
+        name,
+        reader,
+    )
 
 
 def attach_to_finished_graph(graph, compressors):
@@ -197,24 +274,9 @@ def attach_to_finished_graph(graph, compressors):
     losses = forward_ends(graph, backward)
     layers = find_layers(graph, skip)
     plan = make_plan("session", graph, layers, None, compressors, losses)
-    attachment = Attachment(graph, plan, compressors)
     with graph.as_default():
-        attachment.learn(losses)
-        for attached in attachment.attached:
-            attached.watch_finished(
-                graph, lambda op, index: kernel_gradients(backward, op, index)
-            )
-        # What we train ourselves, step sizes, has no zeros that a gradient could touch.
-        for name in sorted(n for n in attachment.names if not is_state(n)):
-            for reader in gate_gradients(graph, backward, name, attachment.gate):
-                tf.logging.warning(
-                    "No gradient of kernel %s was found at %s, which reads it. Its "
-                    "zeros are kept, but a clipping by norm counts the gradients of "
-                    "removed weights; take all gradients in one call of tf.gradients "
-                    "or tf.train.Optimizer.",
-                    name,
-                    reader,
-                )
+        attachment = Attachment(graph, plan, compressors)
+        attachment.read_gradients()
         attachment.finish()
     return attachment
 
@@ -224,6 +286,7 @@ def as_compressors(compressors):
 
     Raises:
       CompressionError: something else, none, or two of a kind.
+      PlanError: compressors that cannot work together.
     """
     if isinstance(compressors, Compressor):
         compressors = (compressors,)
@@ -239,11 +302,8 @@ def as_compressors(compressors):
         raise CompressionError(
             f"compressors {names}: give at least one, and each kind once"
         )
-    if "sparsity" in names and any(
-        getattr(compressor.config, "wbits", None) == 1 for compressor in compressors
-    ):
-        raise PlanError(
-            "QuantizerConfig.wbits: weights at 1 bit are +s or -s and have no zero, so "
-            "they can't be sparse; use 2 bits or more with a Sparsifier"
-        )
+    for compressor in compressors:
+        why = compressor.conflict([c for c in compressors if c is not compressor])
+        if why:
+            raise PlanError(why)
     return compressors

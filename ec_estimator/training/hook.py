@@ -4,9 +4,9 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.compressor import TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.memory import recall
 from ec_estimator.core.state import SCOPE
 from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.variables import checkpoint_name
@@ -14,6 +14,7 @@ from ec_estimator.training.attachment import (
     as_compressors,
     attach_to_finished_graph,
 )
+from ec_estimator.training.progress import ANNOUNCER
 
 
 class TrialHook(tf.train.SessionRunHook):
@@ -26,14 +27,12 @@ class TrialHook(tf.train.SessionRunHook):
       attachment: training.attachment.Attachment of the session's graph.
       folder: RunFolder for trials.jsonl, or None.
       summary_dir: folder of the TensorBoard event file, or None.
-      announce: callable(str) that shows a line to the user.
     """
 
-    def __init__(self, attachment, folder, summary_dir, announce=tf.logging.info):
+    def __init__(self, attachment, folder, summary_dir):
         self._attachment = attachment
         self._folder = folder
         self._summary_dir = summary_dir
-        self._announce = announce
 
     def begin(self):
         self._step_tensor = tf.train.get_global_step()
@@ -61,7 +60,7 @@ class TrialHook(tf.train.SessionRunHook):
                     f"{schedule.num_trials} at step {self._step}"
                 )
             elif (
-                compressor.changes_kernels
+                schedule.is_gradual
                 and due is not None
                 and self._step > due + schedule.step_interval
             ):
@@ -81,7 +80,7 @@ class TrialHook(tf.train.SessionRunHook):
         ):
             self._step = int(run_context.session.run(self._step_tensor))
             self._run_due_trials(run_context.session)
-        every_step = [a.step_ops for a in self._attachment.attached]
+        every_step = self._attachment.step_ops
         return tf.train.SessionRunArgs([self._step_fetch, every_step])
 
     def after_run(self, run_context, run_values):
@@ -122,6 +121,10 @@ class TrialHook(tf.train.SessionRunHook):
                 session, self._folder.path, self._step, self._attachment.model_variables
             )
 
+    def _announce(self, line):
+        say = recall(self._attachment.graph, ANNOUNCER, tf.logging.info)
+        say(line)
+
     def _due(self):
         """(index, compressor, schedule, global step of the next trial or None)."""
         for index, compressor in enumerate(self._attachment.compressors):
@@ -146,13 +149,9 @@ class TrialHook(tf.train.SessionRunHook):
             f"{compressor.name}: trial {trial}/{schedule.num_trials} before step "
             f"{self._step + 1}: {report.headline(schedule.target)}, {seconds:.2f} s"
         )
-        if ratio > 0 and getattr(report, "ratio", 1) == 0:
-            tf.logging.warning(
-                "%s: trial %d removed nothing; its ratio %.4f is less than one block",
-                compressor.name,
-                trial,
-                ratio,
-            )
+        warning = report.warning(ratio)
+        if warning:
+            tf.logging.warning("%s: trial %d %s", compressor.name, trial, warning)
         for note in report.notes:
             self._announce(f"{compressor.name}: {note}")
         if self._folder:
@@ -166,7 +165,7 @@ class TrialHook(tf.train.SessionRunHook):
                 }
             )
             self._save(session, index)
-        if self._writer and isinstance(report, TrialReport):
+        if self._writer:
             summary = _summary(compressor.name, trial, schedule, report)
             self._writer.add_summary(summary, self._step)
             self._writer.flush()
@@ -252,6 +251,7 @@ def bind(folder, attachment):
     folder.bind(
         attachment.plan.to_dict(),
         {c.name: c.config.to_dict() for c in attachment.compressors},
+        {c.name: c.schedule for c in attachment.compressors},
         {checkpoint_name(variable) for variable in attachment.model_variables},
     )
     folder.write_json("coverage.json", attachment.plan.coverage_dict())
@@ -259,20 +259,17 @@ def bind(folder, attachment):
 
 def _summary(name, trial, schedule, report):
     """TensorBoard: ratio, target and trial, ratio of each kernel, mask densities."""
-    scalars = {
-        f"compression/{name}/ratio": report.ratio,
-        f"compression/{name}/scheduled_ratio": schedule.ratio(trial),
-        f"compression/{name}/trial": trial,
-    }
-    for kernel, ratio in report.per_kernel.items():
-        scalars[f"compression/{name}/kernels/{kernel}"] = ratio
+    scalars = {**report.scalars(), "trial": trial}
+    if schedule.is_gradual:
+        scalars["scheduled_ratio"] = schedule.ratio(trial)
     summary = tf.Summary()
     for tag, value in scalars.items():
-        summary.value.add(tag=tag, simple_value=value)
-    densities = 1.0 - np.array(list(report.per_kernel.values()))
-    summary.value.add(
-        tag=f"compression/{name}/mask_density", histo=_histogram(densities)
-    )
+        summary.value.add(tag=f"compression/{name}/{tag}", simple_value=value)
+    densities = np.array(report.densities())
+    if densities.size:
+        summary.value.add(
+            tag=f"compression/{name}/mask_density", histo=_histogram(densities)
+        )
     return summary
 
 

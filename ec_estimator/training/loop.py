@@ -49,11 +49,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
     bar = ProgressBar(train_spec.max_steps)
     train_spec = train_spec._replace(hooks=tuple(train_spec.hooks) + (bar,))
-    announce, model.announce = model.announce, bar.write
-    try:
-        return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
-    finally:
-        model.announce = announce
+    return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
 
 
 class _CheckGraph(tf.train.SessionRunHook):

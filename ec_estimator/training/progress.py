@@ -2,6 +2,11 @@
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
+from ec_estimator.core.memory import remember
+
+# What a graph remembers of who shows lines to the user.
+ANNOUNCER = "announcer"
+
 
 class ProgressBar(tf.train.SessionRunHook):
     """Shows steps, speed and time left on stderr.
@@ -16,6 +21,8 @@ class ProgressBar(tf.train.SessionRunHook):
 
     def begin(self):
         self._step = tf.train.get_global_step()
+        # A line of its own would tear the bar.
+        remember(tf.get_default_graph(), ANNOUNCER, tqdm.write)
 
     def after_create_session(self, session, coord):
         if self._bar:
@@ -37,7 +44,3 @@ class ProgressBar(tf.train.SessionRunHook):
     def end(self, session):
         self._bar.update(max(0, int(session.run(self._step)) - self._bar.n))
         self._bar.close()
-
-    def write(self, line):
-        """Prints a line without tearing the bar."""
-        tqdm.write(line)

@@ -1,4 +1,5 @@
 """compress(): a model_fn in, a model_fn that trains compressed out."""
+import functools
 import os
 
 import tensorflow.compat.v1 as tf
@@ -13,7 +14,6 @@ from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.survey import survey
-from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.rewrite.serving import ServingSaver
 from ec_estimator.training.attachment import Attachment, as_compressors
 from ec_estimator.training.hook import TrialHook, bind
@@ -54,7 +54,6 @@ class CompressedModel:
             )
         self._user = ModelFn(model_fn)
         self.compressors = compressors
-        self.announce = tf.logging.info
 
     def model_fn(self):
         """A function with the signature that Estimator inspects."""
@@ -84,15 +83,18 @@ class CompressedModel:
             return self._build_training(features, labels, params, config)
         spec = self._user(features, labels, mode, params, config)
         _check_spec(spec, mode)
-        served = []
-        if any(c.changes_serving for c in self.compressors):
-            served = self._serve(self.plan(features, labels, params, config))
-        return self._guard_export(spec, served)
-
-    def _serve(self, plan):
-        graph = tf.get_default_graph()
-        served = [c.serve(graph, plan.details[c.name]) for c in self.compressors]
-        return [part for part in served if part]
+        # Most models predict with the user's own graph, and need no survey for it.
+        plan = functools.lru_cache(maxsize=None)(
+            lambda: self.plan(features, labels, params, config)
+        )
+        served = [
+            compressor.serve(
+                tf.get_default_graph(),
+                lambda name=compressor.name: plan().details[name],
+            )
+            for compressor in self.compressors
+        ]
+        return self._guard_export(spec, [part for part in served if part])
 
     def _build_training(self, features, labels, params, config):
         if tf.distribute.has_strategy():
@@ -112,23 +114,15 @@ class CompressedModel:
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
         attachment = Attachment(graph, plan, self.compressors)
-        for compressor in self.compressors:
-            compressor.prepare(graph, plan.details[compressor.name])
         with attachment.gradients():
             spec = self._user(features, labels, _TRAIN, params, config)
         _check_spec(spec, _TRAIN)
-        backward = tf_private.forward_op
-        attachment.plan = plan.with_training_layers(
-            find_layers(graph, {op for op in graph.get_operations() if backward(op)})
-        )
         attachment.finish()
-        for compressor in self.compressors:
-            start_from(compressor.config, attachment.model_variables)
         if config.is_chief:
             folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
             bind(folder, attachment)
             tf.logging.info("Compression plan:\n%s", format_coverage(attachment.plan))
-            hook = TrialHook(attachment, folder, config.model_dir, self.announce)
+            hook = TrialHook(attachment, folder, config.model_dir)
             spec = spec._replace(
                 training_chief_hooks=tuple(spec.training_chief_hooks) + (hook,)
             )

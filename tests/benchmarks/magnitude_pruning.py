@@ -8,21 +8,21 @@ from ec_estimator.pruning.gates import Gates
 class MagnitudePruner(ec.Pruner):
     """A Pruner that ranks channels by the squared weights that read them."""
 
-    def attach(self, kernels, variables, details):
-        return _MagnitudeGates(self.config, kernels, details, variables)
+    def inject(self, graph, kernels, details):
+        return _MagnitudeGates(self.config, kernels, details)
 
 
 class _MagnitudeGates(Gates):
     """Fills the importance just before a trial reads it."""
 
-    @property
-    def step_ops(self):
+    def finish(self, trained):
+        super().finish(trained)
         return []
 
     def run_trial(self, session, trial, ratio):
-        names = self._gated
+        names = self.gated
         kernels = session.run([self._variables[name] for name in names])
-        self._importance.load(self._squares(dict(zip(names, kernels))), session)
+        self._importance.average.load(self._squares(dict(zip(names, kernels))), session)
         return super().run_trial(session, trial, ratio)
 
     def _squares(self, kernels):

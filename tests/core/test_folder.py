@@ -1,4 +1,5 @@
 """What a run leaves on disk is whole, and checked before it is trusted."""
+import dataclasses
 import json
 import os
 import re
@@ -9,8 +10,11 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.folder import FORMAT_VERSION, RunFolder, write_atomically
+from ec_estimator.core.schedule import Schedule
 
 PLAN = {"mode": "infer", "kernels": {"dense/kernel": {"shape": [4, 8], "parts": ["a"]}}}
+SCHEDULE = Schedule(0.6, 100, 5, 3, "linear")
+SCHEDULES = {"sparsity": SCHEDULE}
 CONFIGS = {"sparsity": {"target_sparse_ratio": 0.6, "sparse_block_shape": [1, 16]}}
 
 
@@ -21,7 +25,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def bound(folder):
-    folder.bind(PLAN, CONFIGS, {"dense/kernel", "dense/bias"})
+    folder.bind(PLAN, CONFIGS, SCHEDULES, {"dense/kernel", "dense/bias"})
     return folder
 
 
@@ -52,13 +56,13 @@ def test_a_folder_is_reached_through_tensorflows_file_systems(tmp_path, monkeypa
     # Tests have no remote file system, but file:// is to Python as strange as gs://.
     monkeypatch.chdir(tmp_path)
     folder = RunFolder(f"file://{tmp_path}/run").create()
-    folder.bind(PLAN, CONFIGS, {"dense/kernel"})
+    folder.bind(PLAN, CONFIGS, SCHEDULES, {"dense/kernel"})
     folder.record_trial(trial(1))
     assert os.listdir(str(tmp_path)) == ["run"]
     local = RunFolder(tmp_path / "run")
     assert contents(local).keys() == {"plan.json", "manifest.json", "trials.jsonl"}
     assert folder.trials() == local.trials() == [trial(1)]
-    folder.bind(PLAN, CONFIGS, {"dense/kernel"})
+    folder.bind(PLAN, CONFIGS, SCHEDULES, {"dense/kernel"})
 
 
 def test_a_file_is_no_save_dir(tmp_path):
@@ -140,7 +144,7 @@ def test_a_truncated_file_is_damaged(bound, name, share):
         content = file.read()
     write(bound, name, content[: int(share * len(content))])
     with raises(f"{bound.file(name)!r} is damaged (", "restore it, or move it away"):
-        bound.bind(PLAN, CONFIGS, set())
+        bound.bind(PLAN, CONFIGS, SCHEDULES, set())
 
 
 @pytest.mark.parametrize("content", [b"{]", b"\xff\xfe\x00", b"plan", b"{'a': 1}"])
@@ -183,7 +187,7 @@ def test_bind_writes_plan_and_manifest(bound):
 
 
 def test_the_same_run_binds_again(bound):
-    bound.bind(PLAN, CONFIGS, {"dense/kernel"})
+    bound.bind(PLAN, CONFIGS, SCHEDULES, {"dense/kernel"})
     assert bound.read_json("manifest.json")["variables"] == ["dense/kernel"]
 
 
@@ -200,7 +204,7 @@ def test_another_setting_is_another_run(bound, field, old, new):
         f"{bound.path!r} belongs to a run with sparsity {field}={old}, this one has "
         f"{new!r}; use the old value or another model_dir"
     ):
-        bound.bind(PLAN, configs, set())
+        bound.bind(PLAN, configs, SCHEDULES, set())
 
 
 @pytest.mark.parametrize("configs", [{}, {**CONFIGS, "pruning": {}}, {"pruning": {}}])
@@ -209,40 +213,57 @@ def test_other_compressors_are_another_run(bound, configs):
         f"{bound.path!r} belongs to a run with compressors ['sparsity'], this one has "
         f"{sorted(configs)}; use another model_dir"
     ):
-        bound.bind(PLAN, configs, set())
+        bound.bind(PLAN, configs, SCHEDULES, set())
 
 
 @pytest.mark.parametrize("compressors", [None, 3, ["sparsity"], {"sparsity": None}])
 def test_a_manifest_without_configs_is_damaged(bound, compressors):
     bound.write_json("manifest.json", {"compressors": compressors})
     with raises("manifest.json' is damaged (no 'compressors'); restore it"):
-        bound.bind(PLAN, CONFIGS, set())
+        bound.bind(PLAN, CONFIGS, SCHEDULES, set())
 
 
 def test_the_schedules_of_a_run_are_in_its_manifest(folder):
     assert folder.schedules() == {}
-    config = {
-        "target_sparse_ratio": 0.6,
-        "step_interval": 5,
-        "num_trials": 3,
-        "start_step": 100,
-        "ramp": "linear",
-    }
-    folder.bind(PLAN, {"sparsity": config}, set())
-    schedule = folder.schedules()["sparsity"]
-    assert (schedule.num_trials, schedule.last_step) == (3, 115)
+    folder.bind(PLAN, CONFIGS, SCHEDULES, set())
+    assert folder.schedules() == SCHEDULES
 
 
-def test_a_config_without_a_schedule_is_damaged(bound):
-    with raises("manifest.json' is damaged (no 'step_interval'); restore it"):
+@pytest.mark.parametrize(
+    "schedules",
+    [
+        None,
+        ["sparsity"],
+        {"sparsity": None},
+        {"sparsity": {"target": 0.6, "start_step": 100, "num_trials": 3}},
+        {"sparsity": {**dataclasses.asdict(SCHEDULE), "step_interval": "5"}},
+        {"sparsity": {**dataclasses.asdict(SCHEDULE), "rate": 1}},
+    ],
+)
+def test_a_manifest_without_schedules_is_damaged(bound, schedules):
+    bound.write_json("manifest.json", {"schedules": schedules})
+    with raises("manifest.json' is damaged (no 'schedules'); restore it"):
         bound.schedules()
+
+
+def test_compressors_in_another_order_are_another_run(folder):
+    both = {"sparsity": {"step_interval": 1}, "quantization": {"step_interval": 1}}
+    folder.bind(PLAN, both, SCHEDULES, set())
+    folder.bind(PLAN, both, SCHEDULES, set())
+    turned = dict(reversed(list(both.items())))
+    with raises(
+        f"{folder.path!r} belongs to a run with compressors in the order ['sparsity', "
+        "'quantization'], this one has ['quantization', 'sparsity']; use that order or "
+        "another model_dir"
+    ):
+        folder.bind(PLAN, turned, SCHEDULES, set())
 
 
 @pytest.mark.parametrize("kernels", [None, 3, ["dense/kernel"], {"dense/kernel": None}])
 def test_a_plan_without_kernels_is_damaged(bound, kernels):
     bound.write_json("plan.json", {"kernels": kernels})
     with raises("plan.json' is damaged (no 'kernels'); restore it"):
-        bound.bind(PLAN, CONFIGS, set())
+        bound.bind(PLAN, CONFIGS, SCHEDULES, set())
 
 
 KERNEL = PLAN["kernels"]["dense/kernel"]

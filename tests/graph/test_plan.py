@@ -52,6 +52,7 @@ def towers():
 
 ONE, TWO, HEAD = "tower/one/MatMul", "tower/two/MatMul", "head/MatMul"
 TAKEN = "compressed"
+NOTHING = {"sparsity": frozenset()}
 
 
 def test_without_scopes_every_layer_is_compressed():
@@ -393,7 +394,7 @@ def test_layers_of_the_training_graph_are_added_once():
 
     with tf.Graph().as_default() as graph:
         training()
-    found = plan(serving).with_training_layers(find_layers(graph))
+    found = plan(serving).bound(find_layers(graph), NOTHING)
     assert {(row.op, row.kernel, row.weights) for row in found.layers} == {
         ("trunk/MatMul", "trunk/kernel", 32),
         ("head/MatMul", "head/kernel", 24),
@@ -414,7 +415,7 @@ def test_a_kernel_under_another_op_name_in_training_is_no_new_layer():
             towers()
     # tf.layers names its ops after the variable scope; only the kernels agree.
     found = plan(towers)
-    assert found.with_training_layers(find_layers(graph)).layers == found.layers
+    assert found.bound(find_layers(graph), NOTHING).layers == found.layers
 
 
 def test_partitions_count_as_one_kernel():

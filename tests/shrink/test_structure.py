@@ -2,6 +2,7 @@
 import pytest
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.graph.walk import ancestors
 from ec_estimator.shrink.structure import layer_structures
 
 
@@ -9,7 +10,7 @@ def structures(network, width=8, prepare=lambda x: x, resource=False):
     with tf.Graph().as_default():
         x = prepare(tf.placeholder(tf.float32, [None, 8, 8, 3]))
         with tf.variable_scope("", use_resource=resource):
-            return layer_structures([tf.reduce_sum(network(x, width))])
+            return layer_structures(ancestors([network(x, width)]))
 
 
 def conv(x, width, name):

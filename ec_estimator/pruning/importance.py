@@ -1,0 +1,99 @@
+"""How much the loss depends on each group of channels: Taylor importance.
+
+With a gate g_c on channel c, a layer with kernel W that reads the channel has
+
+    dL/dg_c = sum over the slice of W that c is multiplied with of W * dL/dW
+
+so the exact derivative costs one product and one sum over the weights, and nothing that
+is as large as activations. The importance of a group is the square of the sum over all
+its readers, averaged over the training steps:
+
+    I_c = alpha * I_c + (1 - alpha) * (sum over readers of dL/dg_c) ** 2
+
+Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
+"""
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.state import create_variable
+from ec_estimator.graph.walk import ancestors
+
+
+class Importance:
+    """The importance of the groups of a graph; a variable, so in the checkpoint.
+
+    Args:
+      count: number of groups.
+      ema_alpha: in (0, 1).
+    """
+
+    def __init__(self, count, ema_alpha):
+        self._count = count
+        self._alpha = ema_alpha
+        self.average = create_variable("pruning/importance", [count], tf.float32, 0)
+        self._shares = []
+        # {op that a kernel is computed from: the shares that read it}.
+        self._readers = {}
+        # {(layer op, index), losses of a call}: a gradient that user code takes twice,
+        # to look at its norm, is one.
+        self._observed, self._counted = set(), set()
+
+    @property
+    def is_known(self):
+        """Whether any layer's gradient was seen."""
+        return bool(self._shares)
+
+    def observe(self, forward, readings):
+        """Has layers' shares come in when their gradients are taken.
+
+        Args:
+          forward: core.compressor.Forward.
+          readings: [(channels.groups.Reading, [size of its axis] group of each channel,
+            -1 for those that always stay)].
+        """
+        self._call = forward.call
+        for reading, groups in readings:
+            place = reading.op, reading.index
+            if place not in self._observed and (groups >= 0).any():
+                self._observed.add(place)
+                op = forward.graph.get_operation_by_name(reading.op)
+                forward.observe(op, reading.index, self._receiver(reading, groups))
+
+    def _receiver(self, reading, groups):
+        def receive(kernel, gradient):
+            key = reading.op, reading.index, self._call
+            if key not in self._counted or not self._call:
+                self._counted.add(key)
+                self._add(kernel, gradient, reading.axis, groups)
+
+        return receive
+
+    def _add(self, kernel, gradient, axis, groups):
+        """Adds a layer's share of dL/dg.
+
+        Args:
+          kernel, gradient: tensors of one shape.
+          axis: of the kernel's input channels.
+          groups: as in `observe`.
+        """
+        axis %= kernel.shape.rank
+        axes = [a for a in range(kernel.shape.rank) if a != axis]
+        with tf.name_scope("ec_estimator/pruning/importance_ops/"):
+            share = tf.reduce_sum(tf.cast(kernel * gradient, tf.float32), axes)
+            for op in ancestors([kernel]):
+                self._readers.setdefault(op.name, []).append(share)
+            # Negative segment numbers are dropped.
+            share = tf.math.unsorted_segment_sum(share, groups, self._count)
+        self._shares.append(share)
+
+    def before_update(self, variable_name):
+        """Context for an update of a variable: shares read the weights that their
+        gradients belong to, and a reference variable changes in place."""
+        return tf.control_dependencies(self._readers.get(variable_name, []))
+
+    def update(self):
+        """Ops that take a training step into the average."""
+        if not self._shares:
+            return []
+        new = tf.square(tf.add_n(self._shares))
+        average = self._alpha * self.average + (1 - self._alpha) * new
+        return [self.average.assign(average).op]

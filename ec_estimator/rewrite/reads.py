@@ -1,0 +1,92 @@
+"""The door: how masks come into a model_fn that knows nothing of them.
+
+A variable is read by an op of its own (`w/read`), and every gradient that reaches the
+variable flows through that op. So the custom_getter here makes variables as they are
+asked for, but has the read op take its gradient from `_gated_read`, which multiplies
+it by the mask. No op is added, no name or seed moves, and user code holds the real
+tf.Variable: what it does with gradients (clipping by norm, averaging, summaries) is
+done to those of the compressed network.
+
+The textbook getter, one that returns a masked tensor, loses the seeds of random ops,
+partitions, and the tf.Variable that an optimizer's var_list wants.
+"""
+import contextlib
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core import tf_private
+from ec_estimator.core.memory import recall, remember
+from ec_estimator.graph.layers import VARIABLE_OPS
+
+_GATED = "ec_estimator.gated_read"
+_GATE = "gate"
+
+
+@contextlib.contextmanager
+def gated_reads(graph, gate):
+    """While open, variables are made whose gradients pass through `gate`.
+
+    Args:
+      graph: the default graph.
+      gate: callable(name of the variable's op, gradient) -> gradient of the same shape
+        and type. Called when gradients are taken, also after this is closed. A gradient
+        of single rows comes as tf.IndexedSlices.
+
+    Does not reach: tf.GradientTape, and what `ungated_reads` finds; rewrite.updates
+    gates what is written.
+    """
+
+    def tagged(make, *args, **kwargs):
+        with graph.gradient_override_map({"Identity": _GATED}):
+            return make(*args, **kwargs)
+
+    # TensorFlow looks for a first parameter of this name.
+    def custom_getter(getter, *args, **kwargs):
+        return tagged(getter, *args, **kwargs)
+
+    # A bare tf.Variable and Keras layers ask no getter; a creator of the user's may not
+    # call ours.
+    def creator(next_creator, **kwargs):
+        return tagged(next_creator, **kwargs)
+
+    remember(graph, _GATE, gate)
+    scope = tf.variable_scope(
+        tf.get_variable_scope(),
+        custom_getter=custom_getter,
+        auxiliary_name_scope=False,
+    )
+    # A resource variable is read anew by each of its readers.
+    with graph.gradient_override_map({"ReadVariableOp": _GATED}):
+        with tf.variable_creator_scope(creator), scope:
+            yield
+
+
+@tf.RegisterGradient(_GATED)
+def _gated_read(op, gradient):
+    gate, variable = recall(op.graph, _GATE), op.inputs[0].op
+    while variable.type in ("Enter", "Switch", "Identity"):
+        variable = variable.inputs[0].op
+    if gate is None or gradient is None or variable.type not in VARIABLE_OPS:
+        return gradient
+    return gate(variable.name, gradient)
+
+
+def ungated_reads(graph, names):
+    """Reads that user code makes of a reference variable itself, after it was made
+    (`variable.read_value()`), and takes gradients through.
+
+    Args:
+      names: of variables.
+
+    Yields:
+      (name of a variable, name of an op that reads it).
+    """
+    differentiated = {tf_private.forward_op(op) for op in graph.get_operations()}
+    for variable in graph.get_collection("variables"):
+        if variable.op.name in names and variable.op.type != "VarHandleOp":
+            for read in variable.op.outputs[0].consumers():
+                tagged = "_gradient_op_type" in read.node_def.attr
+                if read.type == "Identity" and not tagged:
+                    for reader in read.outputs[0].consumers():
+                        if reader in differentiated:
+                            yield variable.op.name, reader.name
