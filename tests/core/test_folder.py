@@ -292,7 +292,7 @@ def test_another_model_is_another_run(bound, kernels, name, what):
         f"kernel {name!r} {what}",
         "; use the model it was made for or another model_dir",
     ):
-        bound.bind({"mode": "infer", "kernels": kernels}, CONFIGS, set())
+        bound.bind({"mode": "infer", "kernels": kernels}, CONFIGS, SCHEDULES, set())
 
 
 def contents(folder):
@@ -302,9 +302,9 @@ def contents(folder):
 def test_a_refused_run_changes_no_file(bound):
     before = contents(bound)
     with raises("no longer fits"):
-        bound.bind({"mode": "infer", "kernels": {}}, CONFIGS, {"other"})
+        bound.bind({"mode": "infer", "kernels": {}}, CONFIGS, SCHEDULES, {"other"})
     with raises("belongs to a run"):
-        bound.bind(PLAN, {}, {"other"})
+        bound.bind(PLAN, {}, SCHEDULES, {"other"})
     assert contents(bound) == before
 
 

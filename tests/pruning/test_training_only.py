@@ -120,11 +120,11 @@ def test_a_heads_gradient_is_gated_before_anybody_sees_it():
         _, logits = trunk(tf.placeholder(tf.float32, x.shape), False)
         plan = make_plan("predict", graph, find_layers(graph), [logits], [compressor])
     with tf.Graph().as_default() as graph, tf.Session() as session:
-        logits = with_head(tf.placeholder_with_default(x, x.shape), True)
-        loss = tf.add_n(tf.losses.get_losses()) + tf.reduce_sum(logits)
         attachment = Attachment(graph, plan, [compressor])
         assert "aux/conv/kernel" not in attachment.names
         with attachment.gradients():
+            logits = with_head(tf.placeholder_with_default(x, x.shape), True)
+            loss = tf.add_n(tf.losses.get_losses()) + tf.reduce_sum(logits)
             optimizer = tf.train.GradientDescentOptimizer(0.1)
             pairs = optimizer.compute_gradients(loss)
         gradients = {v.op.name: g for g, v in pairs if g is not None}

@@ -147,10 +147,13 @@ def test_slots_of_removed_weights_start_afresh_and_others_go_on():
 
 def test_clipping_by_norm_sees_the_gradients_of_the_compressed_network():
     with tf.Graph().as_default() as graph:
-        loss, w = loss_of()
+        loss_of()
+        plan = _plan(graph)
+    with tf.Graph().as_default() as graph:
         with ec.training.attachment.Attachment(
-            graph, _plan(graph), [ec.Sparsifier(ec.SparsifierConfig())]
+            graph, plan, [ec.Sparsifier(ec.SparsifierConfig())]
         ).gradients():
+            loss, w = loss_of()
             (gradient,) = tf.gradients(loss, [w])
         norm = tf.global_norm([gradient])
         mask = graph.get_tensor_by_name("ec_estimator/sparsity/w/mask:0")
