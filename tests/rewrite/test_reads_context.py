@@ -1,5 +1,7 @@
 """The door opens for one graph, keeps its names, and leaves nothing when it closes."""
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -189,3 +191,38 @@ def test_two_threads_build_two_graphs_with_a_gate_each():
     assert not errors
     np.testing.assert_array_equal(found[2.0], [2.0, 2.0])
     np.testing.assert_array_equal(found[3.0], [3.0, 3.0])
+
+
+def test_a_graph_is_forgotten_with_its_gate():
+    """A gate holds tensors of its graph, such as masks; train_and_evaluate makes one
+    graph after the other."""
+
+    def build_and_forget():
+        with fresh_graph(None) as graph:
+            mask = tf.zeros([])
+            with gated_reads(graph, lambda name, gradient: gradient * mask):
+                v = tf.get_variable("v", [2])
+            assert tf.gradients(tf.reduce_sum(v), [v])
+        return weakref.ref(graph)
+
+    forgotten = build_and_forget()
+    gc.collect()
+    assert forgotten() is None
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_a_copy_of_the_graph_has_ordinary_gradients(use_resource):
+    """As tf.train.import_meta_graph makes one from the file beside a checkpoint."""
+    with fresh_graph(zeros):
+        v = tf.get_variable("v", [4, 2], use_resource=use_resource)
+        rows = tf.nn.embedding_lookup(v, [1])
+        tf.identity(2.0 * tf.reduce_sum(v) + tf.reduce_sum(rows), "loss")
+        copied = tf.train.export_meta_graph()
+    with tf.Graph().as_default():
+        tf.train.import_meta_graph(copied)
+        (v,) = tf.trainable_variables()
+        loss = tf.get_default_graph().get_tensor_by_name("loss:0")
+        gradient = tf.convert_to_tensor(tf.gradients(loss, [v])[0])
+        with started() as session:
+            found = session.run(gradient)
+    np.testing.assert_array_equal(found, [[2, 2], [3, 3], [2, 2], [2, 2]])

@@ -11,7 +11,6 @@ import ec_estimator as ec
 from tests import models
 
 TENSORFLOW = ("tensorflow", "tensorflow_core", "tensorflow_estimator")
-TRAIN = tf.estimator.ModeKeys.TRAIN
 SHAPE = (6,)
 WIDTH = 12
 # What Python itself fills in when it is first needed: where a warning was given, and
@@ -33,7 +32,7 @@ def snapshot():
         if not is_tensorflows(name) or not isinstance(module, types.ModuleType):
             continue
         # Fills itself with what is in another module here.
-        if type(module).__name__ == "LazyLoader":
+        if is_lazy(module):
             continue
         # Not vars(): a module that loads on demand would load.
         for attribute, value in list(module.__dict__.items()):
@@ -45,25 +44,29 @@ def snapshot():
     return found
 
 
+def is_lazy(value):
+    """A stand-in of TensorFlow's for a module, which loads it when it is used."""
+    return type(value).__name__ == "LazyLoader"
+
+
 def changes(before, after):
     """Attributes that are gone, new or others, of modules and classes in both.
 
-    A module in place of what loads it on demand, and a module that was imported since
-    as an attribute of its package, are no change.
+    A module that was imported since is no change: as a new attribute of its package,
+    or in place of what loads it.
     """
     owners = {owner for owner, _ in before}
     missing = object()
-    return sorted(
-        key
-        for key in {**before, **after}
-        if before.get(key, missing) is not after.get(key, missing)
-        and key[0] in owners
-        and key[1] not in FILLED_BY_PYTHON
-        and not (
-            type(after.get(key)) is types.ModuleType
-            and isinstance(before.get(key, tf), types.ModuleType)
+    found = []
+    for key in {**before, **after}:
+        old, new = before.get(key, missing), after.get(key, missing)
+        imported = isinstance(new, types.ModuleType) and (
+            old is missing or is_lazy(old)
         )
-    )
+        filled = key[1] in FILLED_BY_PYTHON or imported
+        if old is not new and key[0] in owners and not filled:
+            found.append(key)
+    return sorted(found)
 
 
 def ours(found):
@@ -151,13 +154,13 @@ def test_a_training_that_is_not_compressed_changes_nothing(unchanged, tmp_path):
 
 
 @EVERY
-def test_compress(compressor, unchanged, tmp_path):
+def test_after_compress(compressor, unchanged, tmp_path):
     model_fn, input_fn = models.classifier(network, SHAPE)
     train(tmp_path / "run", ec.compress(model_fn, COMPRESSORS[compressor]()), input_fn)
 
 
 @EVERY
-def test_compress_of_a_model_fn_that_fails(compressor, unchanged, tmp_path):
+def test_after_compress_of_a_model_fn_that_fails(compressor, unchanged, tmp_path):
     failing = failing_network(fails_at(0))
     model_fn, input_fn = models.classifier(failing, SHAPE)
     compressed = ec.compress(model_fn, COMPRESSORS[compressor]())
@@ -166,7 +169,7 @@ def test_compress_of_a_model_fn_that_fails(compressor, unchanged, tmp_path):
 
 
 @EVERY
-def test_compress_of_an_optimizer_that_fails(compressor, unchanged, tmp_path):
+def test_after_compress_of_an_optimizer_that_fails(compressor, unchanged, tmp_path):
     """After gradients were taken, with all that was put around them."""
 
     class Failing(tf.train.GradientDescentOptimizer):
@@ -179,14 +182,14 @@ def test_compress_of_an_optimizer_that_fails(compressor, unchanged, tmp_path):
         train(tmp_path / "run", compressed, input_fn)
 
 
-def test_finetune(pruned, unchanged, tmp_path):
+def test_after_finetune(pruned, unchanged, tmp_path):
     model_fn, input_fn = models.classifier(network, SHAPE)
     train(tmp_path / "small", ec.finetune(model_fn, pruned), input_fn)
 
 
 # It is called for the whole network, and again for the small one.
 @pytest.mark.parametrize("call", [0, 1])
-def test_finetune_of_a_model_fn_that_fails(call, pruned, unchanged, tmp_path):
+def test_after_finetune_of_a_model_fn_that_fails(call, pruned, unchanged, tmp_path):
     failing = failing_network(fails_at(call))
     model_fn, input_fn = models.classifier(failing, SHAPE)
     with pytest.raises(ZeroDivisionError, match="user code"):
@@ -205,16 +208,16 @@ def build_behind_the_getter(folder, build, shape=SHAPE):
         session.run(logits)
 
 
-def test_the_getter(pruned, unchanged):
+def test_after_the_getter(pruned, unchanged):
     build_behind_the_getter(pruned, network)
 
 
-def test_the_getter_around_code_that_fails(pruned, unchanged):
+def test_after_the_getter_around_code_that_fails(pruned, unchanged):
     with pytest.raises(ZeroDivisionError, match="user code"):
         build_behind_the_getter(pruned, failing_network(fails_at(0)))
 
 
-def test_the_getter_asked_for_a_shape_that_never_was(pruned, unchanged):
+def test_after_the_getter_asked_for_a_shape_that_never_was(pruned, unchanged):
     with pytest.raises(ec.PlanError, match="build the model it was pruned from"):
         build_behind_the_getter(pruned, network, shape=(7,))
 
