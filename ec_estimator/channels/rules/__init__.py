@@ -1,8 +1,12 @@
 """How channel labels move through each type of op: small rules in one table."""
 from ec_estimator.channels.rules import axes, entries, layers, parts
 from ec_estimator.channels.rules.table import RULES
+from ec_estimator.channels.rules.users import channel_rule
 
-__all__ = ["ALIGNED", "CHANNEL_PARAMETERS", "RULES", "SHAPE_OPERAND", "SIZE_OPERAND"]
+__all__ = [
+    *("ALIGNED", "CHANNEL_PARAMETERS", "RULES", "SHAPE_OPERAND", "SIZE_OPERAND"),
+    "channel_rule",
+]
 
 
 def _types(*functions):
