@@ -1,5 +1,7 @@
 """Model compression training for TensorFlow 1.15 Estimators and sessions."""
 from ec_estimator import flags
+from ec_estimator.channels.overview import channel_groups
+from ec_estimator.channels.rules import channel_rule
 from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import (
@@ -48,6 +50,8 @@ __all__ = [
     "SparsifierConfig",
     "UnfinishedError",
     "__version__",
+    "channel_groups",
+    "channel_rule",
     "compress",
     "finetune",
     "flags",

@@ -2,31 +2,19 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.channels.births import Births
 from ec_estimator.channels.labels import Labels
+from ec_estimator.channels.operands import Fillers, is_table, is_zero_with
 from ec_estimator.channels.rules import RULES, SHAPE_OPERAND
 from ec_estimator.channels.values import Values
 from ec_estimator.graph.layers import VARIABLE_OPS, fed_ops
 
-# Constants of one value, and what is drawn entry by entry, fit any channels.
-_FITS_ANYTHING = ("Fill", "RandomUniform", "RandomStandardNormal", "TruncatedNormal")
-_LOOKUPS = ("Gather", "GatherV2", "ResourceGather")
-# A slice of what these put out is zero where that of all, or of any, of some of their
-# inputs is.
-_FIRST, _EVERY = (all, slice(0, 1)), (all, slice(None))
-_ZERO_KEEPING = {
-    **dict.fromkeys(["Identity", "ReadVariableOp", "Cast", "Switch"], _FIRST),
-    **dict.fromkeys(["Reshape", "Squeeze", "ExpandDims", "Transpose"], _FIRST),
-    **dict.fromkeys(["StopGradient", "Neg", "Abs", "Sign", "Tanh", "RealDiv"], _FIRST),
-    **dict.fromkeys(["FakeQuantWithMinMaxVars"], _FIRST),
-    **dict.fromkeys(["Add", "AddV2", "AddN", "Sub", "Merge"], _EVERY),
-    "Mul": (any, slice(None)),
-    "Split": (all, slice(1, 2)),
-    "ConcatV2": (all, slice(0, -1)),
-}
-
 
 class Flow:
     """The labels of all tensors visited so far.
+
+    Rules move them with `axes` and `put`, tie them with `unite` and `broadcast`, and
+    end them with `freeze`, `keep` and `freeze_all`; docs/channel-rules.md says how.
 
     born: {variable name: a label vector or None for each axis}.
     shapes, producers, readers: as in groups.Channels.
@@ -45,13 +33,11 @@ class Flow:
         self.regularizers = frozenset()
         self._fed = fed_ops(graph)
         self._axes = {}
-        # Labels are given in order: where each axis of a variable starts, and which it
-        # is, or None for labels that are not a variable's.
-        self._starts, self._births = [], []
-        # {(variable name, axis): those that it is joined with before a layer}.
-        self._twins = {}
+        self._births = Births()
+        self._fillers = Fillers()
 
     def visit(self, op):
+        """Moves labels through an op; what it reads must have been visited before."""
         if op.type in VARIABLE_OPS:
             self._give_birth(op)
         elif op.type in SHAPE_OPERAND or any(t.name in self._axes for t in op.inputs):
@@ -76,28 +62,21 @@ class Flow:
         dtype = tf.as_dtype(op.get_attr("dtype"))
         if not dtype.is_floating or not shape.is_fully_defined():
             return
-        table = any(r.type in _LOOKUPS for r in _value_readers(op))
+        table = is_table(op)
         axes = []
         for axis, size in enumerate(shape.as_list()):
             # A vocabulary has no channels, and may be huge.
             vocabulary = table and axis == 0
-            axes.append(None if vocabulary else self._new(size, (op.name, axis)))
+            axes.append(None if vocabulary else self.new(size, (op.name, axis)))
         self.born[op.name] = axes
         self.shapes[op.name] = tuple(shape.as_list())
         self.put(op.outputs[0], axes)
 
-    def _new(self, size, birth):
+    def new(self, size, birth=None):
+        """Labels that no tensor has yet; birth: the (variable name, axis) of them."""
         vector = self.labels.new(size)
-        if size:
-            self._starts.append(vector[0])
-            self._births.append(birth)
+        self._births.add(vector, birth)
         return vector
-
-    def _births_of(self, vector):
-        """The variable axes that the labels of a vector were made for."""
-        places = np.searchsorted(self._starts, vector, side="right") - 1
-        births = {self._births[place] for place in np.unique(places)}
-        return births - {None}
 
     def axes(self, tensor):
         """A label vector or None for each axis of a tensor; a list of your own."""
@@ -125,6 +104,7 @@ class Flow:
         return axes
 
     def freeze(self, vector, op):
+        """These channels can't be removed, because of this op; None: there are none."""
         if vector is not None and op not in self.regularizers:
             self.labels.freeze(vector, f"{op.type} {op.name!r}")
 
@@ -157,7 +137,7 @@ class Flow:
         """
         if a is None or b is None:
             vector = b if a is None else a
-            if not (b is None and b_tensor is not None and _fits_anything(b_tensor)):
+            if not (b is None and b_tensor is not None and self._fillers.fit(b_tensor)):
                 self.freeze(vector, op)
             return vector
         if len(a) != len(b):
@@ -167,14 +147,8 @@ class Flow:
         if a is not b:
             self.labels.unite(a, b)
             if op not in self._fed:
-                self._pair(self._births_of(a), self._births_of(b))
+                self._births.pair(a, b)
         return a
-
-    def _pair(self, births, others):
-        for birth in births:
-            self._twins.setdefault(birth, set()).update(others)
-        for other in others:
-            self._twins.setdefault(other, set()).update(births)
 
     def contract(self, op, *sides):
         """Sums over an axis of two inputs, one of which has to be a kernel.
@@ -195,7 +169,7 @@ class Flow:
             return
         read = self._note(self.readers, kernel)
         self.readings.append((op.name, index, axis, kernel))
-        if not _is_zero_with(op.inputs[index], {name for name, _ in read}):
+        if not is_zero_with(op.inputs[index], {name for name, _ in read}):
             # Such as softplus(w): a mask of w would not take the channel away.
             self.freeze(kernel, op)
 
@@ -205,10 +179,7 @@ class Flow:
             self._note(self.producers, vector)
 
     def _note(self, role, vector):
-        found, news = set(), self._births_of(vector)
-        while news:
-            found |= news
-            news = set().union(*(self._twins.get(b, ()) for b in news)) - found
+        found = self._births.kin(vector)
         for name, axis in found:
             role[name] = tuple(sorted({*role.get(name, ()), axis}))
         return found
@@ -233,46 +204,6 @@ class Flow:
                 self.unite(first, vector, op, tensor)
         return first
 
-    def join(self, parts, op):
-        """[(vector or None, size)] in a row; a part without labels is frozen."""
-        if any(vector is None and size is None for vector, size in parts):
-            for vector, _ in parts:
-                self.freeze(vector, op)
-            return None
-        if all(vector is None for vector, _ in parts):
-            return None
-        vectors = []
-        for vector, size in parts:
-            if vector is None:
-                vector = self._new(size, None)
-                self.freeze(vector, op)
-            vectors.append(vector)
-        return np.concatenate(vectors)
-
-    def merge(self, parts, op):
-        """[(vector or None, size)] of neighbouring axes that become one axis."""
-        labelled = [n for n, (vector, _) in enumerate(parts) if vector is not None]
-        if len(labelled) != 1:
-            for index in labelled:
-                self.freeze(parts[index][0], op)
-            return None
-        (index,) = labelled
-        sizes = [size for _, size in parts]
-        outer, inner = (
-            int(np.prod(rest, dtype=np.int64))
-            for rest in (sizes[:index], sizes[index + 1 :])
-        )
-        return np.tile(np.repeat(parts[index][0], inner), outer)
-
-    def target_sizes(self, op):
-        """Sizes a Reshape gives, as far as its operand or shape inference tells."""
-        sizes = op.outputs[0].shape.as_list()
-        wanted = self.values.of(op.inputs[1]) or []
-        if len(wanted) == len(sizes):
-            values = [element.value for element in wanted]
-            sizes = [n if n is not None else v for n, v in zip(sizes, values)]
-        return [None if size == -1 else size for size in sizes]
-
     def agree(self, op, axes, operand):
         """Unites axes about to be put with those that their sizes are taken from."""
         for axis, element in enumerate(self.values.of(operand) or ()):
@@ -284,35 +215,3 @@ class Flow:
             else:
                 self.freeze(vector, op)
                 self.freeze(source, op)
-
-
-def _value_readers(op):
-    """Ops that read a variable's value."""
-    for tensor in op.outputs:
-        for reader in tensor.consumers():
-            if reader.type in ("Identity", "ReadVariableOp"):
-                yield from reader.outputs[0].consumers()
-            else:
-                yield reader
-
-
-def _fits_anything(tensor):
-    """Whether all entries are alike, or drawn alike, so that any may be left out."""
-    op = tensor.op
-    if op.type in _FITS_ANYTHING or tensor.shape.num_elements() == 1:
-        return True
-    if op.type == "Const":
-        value = tf.make_ndarray(op.get_attr("value"))
-        return value.size > 0 and bool(np.all(value == value.flat[0]))
-    return False
-
-
-def _is_zero_with(tensor, names):
-    """Whether a slice of a kernel is zero where the variables of these names are."""
-    op = tensor.op
-    if op.type in VARIABLE_OPS:
-        return op.name in names
-    if op.type not in _ZERO_KEEPING:
-        return False
-    which, inputs = _ZERO_KEEPING[op.type]
-    return which(_is_zero_with(t, names) for t in list(op.inputs)[inputs])

@@ -8,6 +8,8 @@ class Labels:
     Uniting only records an edge; the groups are found once, at the end, by `roots`. So
     rules may unite whole vectors at the cost of appending two arrays.
 
+    edges: [(label vector, label vector)], united position by position.
+
     Example: a residual block adds its input x, whose channels have labels 0..7, to a
     branch with labels 8..15. The add unites 0 with 8, 1 with 9 and so on; afterwards
     there are eight groups of two.
@@ -15,7 +17,7 @@ class Labels:
 
     def __init__(self):
         self._count = 0
-        self._edges = []
+        self.edges = []
         self._frozen = []
 
     def new(self, size):
@@ -26,7 +28,7 @@ class Labels:
 
     def unite(self, a, b):
         """Position i of one vector lives or dies with position i of the other."""
-        self._edges.append((a, b))
+        self.edges.append((a, b))
 
     def freeze(self, vector, reason):
         """These channels can't be removed; `reason` names the op."""
@@ -35,10 +37,10 @@ class Labels:
     def roots(self):
         """For each label the smallest label of its group."""
         roots = np.arange(self._count)
-        if not self._edges:
+        if not self.edges:
             return roots
-        a = np.concatenate([edge[0] for edge in self._edges])
-        b = np.concatenate([edge[1] for edge in self._edges])
+        a = np.concatenate([edge[0] for edge in self.edges])
+        b = np.concatenate([edge[1] for edge in self.edges])
         while len(a):
             # Hooks larger roots to smaller ones, then shortens all paths. A root is
             # hooked to the smallest of its neighbours; with any other, a label that
