@@ -25,6 +25,11 @@ def arguments_of(function):
     return function_utils.fn_args(function)
 
 
+def has_gradient_override(graph, op_type):
+    """Whether user code has given such ops, where it is now, a gradient of its own."""
+    return op_type in graph._gradient_override_map
+
+
 def order_of_creation(op):
     """Ops of a graph are numbered as they are made."""
     return op._id

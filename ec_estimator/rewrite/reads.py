@@ -37,6 +37,8 @@ def gated_reads(graph, gate):
     """
 
     def tagged(make, *args, **kwargs):
+        if tf_private.has_gradient_override(graph, "Identity"):
+            return make(*args, **kwargs)  # The user's own stays.
         with graph.gradient_override_map({"Identity": _GATED}):
             return make(*args, **kwargs)
 
@@ -72,8 +74,10 @@ def _gated_read(op, gradient):
 
 
 def ungated_reads(graph, names):
-    """Reads that user code makes of a reference variable itself, after it was made
-    (`variable.read_value()`), and takes gradients through.
+    """Reads of reference variables that gradients flow through past the gate.
+
+    User code makes them of the variable itself, after it was made
+    (`variable.read_value()`), or gives its read another gradient.
 
     Args:
       names: of variables.
@@ -85,8 +89,8 @@ def ungated_reads(graph, names):
     for variable in graph.get_collection("variables"):
         if variable.op.name in names and variable.op.type != "VarHandleOp":
             for read in variable.op.outputs[0].consumers():
-                tagged = "_gradient_op_type" in read.node_def.attr
-                if read.type == "Identity" and not tagged:
+                tag = read.node_def.attr["_gradient_op_type"].s.decode()
+                if read.type == "Identity" and tag != _GATED:
                     for reader in read.outputs[0].consumers():
                         if reader in differentiated:
                             yield variable.op.name, reader.name

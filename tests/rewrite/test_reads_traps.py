@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.rewrite.reads import ungated_reads
 from tests.rewrite.gated import (
     check_masked,
     fresh_graph,
@@ -114,17 +115,26 @@ def test_bare_variables(use_resource):
     check_masked(build)
 
 
-@BOTH_KINDS
-def test_values_that_are_read_once_more_later(use_resource):
-    def build():
-        x = vectors()
-        w = tf.get_variable("w", [WIDTH, WIDTH], use_resource=use_resource)
-        h = tf.tanh(tf.matmul(x, w))
-        logits = tf.matmul(h, w.read_value())
-        penalty = tf.reduce_sum(tf.abs(w.read_value() + 0.1))
-        return Network(x, [h, logits], loss_of(logits) + penalty)
+def read_once_more(use_resource):
+    x = vectors()
+    w = tf.get_variable("w", [WIDTH, WIDTH], use_resource=use_resource)
+    h = tf.tanh(tf.matmul(x, w))
+    logits = tf.matmul(h, w.read_value(), name="again")
+    penalty = tf.reduce_sum(tf.abs(w.read_value() + 0.1))
+    return Network(x, [h, logits], loss_of(logits) + penalty)
 
-    check_masked(build)
+
+def test_values_that_are_read_once_more_later():
+    check_masked(lambda: read_once_more(use_resource=True))
+
+
+def test_of_a_reference_variable_they_are_found():
+    with fresh_graph(lambda name, gradient: gradient) as graph:
+        built = read_once_more(use_resource=False)
+        tf.gradients(built.loss, tf.trainable_variables())
+        found = set(ungated_reads(graph, {"w"}))
+        assert ("w", "again") in found and len(found) == 2
+        assert not list(ungated_reads(graph, {"other"}))
 
 
 @BOTH_KINDS
@@ -173,8 +183,7 @@ def test_a_function_with_a_gradient_of_its_own():
     check_masked(build)
 
 
-@BOTH_KINDS
-def test_rows_of_a_table_are_handed_to_the_gate_as_they_are(use_resource):
+def test_rows_of_a_table_are_handed_to_the_gate_as_they_are():
     seen = []
 
     def gate(name, gradient):
@@ -187,7 +196,7 @@ def test_rows_of_a_table_are_handed_to_the_gate_as_they_are(use_resource):
 
     def rows(gate):
         with fresh_graph(gate):
-            table = tf.get_variable("table", [7, 4], use_resource=use_resource)
+            table = tf.get_variable("table", [7, 4])
             words = tf.nn.embedding_lookup(table, [[5, 2], [2, 0]])
             gradients = tf.gradients(tf.reduce_sum(words**2), [table])
             assert isinstance(gradients[0], tf.IndexedSlices)
