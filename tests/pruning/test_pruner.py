@@ -301,6 +301,14 @@ class TestArtifact:
         with pytest.raises(ec.RunFolderError, match="is damaged .*shape"):
             ec.GapFinetune(str(tmp_path))
 
+    def test_truncated_checkpoint_is_an_error(self, tmp_path):
+        run(tmp_path, vgg, pruner())
+        folder = tmp_path / "compression" / "pruned"
+        (data,) = folder.glob("model.ckpt-*.data-*")
+        data.write_bytes(data.read_bytes()[:-10])
+        with pytest.raises(ec.RunFolderError, match="cannot be read \\('"):
+            ec.GapFinetune(str(tmp_path))
+
     def test_manifest_that_does_not_fit_its_checkpoint_is_an_error(self, tmp_path):
         run(tmp_path, vgg, pruner())
         path = tmp_path / "compression" / "pruned" / "manifest.json"
