@@ -75,7 +75,8 @@ def _check_model_dir(artifact):
     path = tf.train.latest_checkpoint(FLAGS.model_dir)
     if path is None:
         return
-    shapes = open_checkpoint(path).get_variable_to_shape_map()
+    reader = open_checkpoint(path)
+    shapes = reader.get_variable_to_shape_map()
     # Others, such as an auxiliary head's, are smaller than the artifact has them.
     served = artifact.manifest.get("served", ())
     for name in sorted(set(artifact.variables).intersection(served)):
@@ -86,6 +87,7 @@ def _check_model_dir(artifact):
                 f"--model_dir: in checkpoint {path!r} variable {name!r} has shape "
                 f"{found}, in the pruned network {wanted}; use a folder of its own"
             )
+    reader.check()
 
 
 def _warm_start():

@@ -7,6 +7,10 @@ from ec_estimator.core.memory import recall, remember
 
 SCOPE = "ec_estimator"
 _MADE = "made"
+# Bytes of a variable that is read only to see whether it can be.
+_LARGEST = 2**30
+# What TensorFlow says of an entry that holds a part of its shape.
+_IN_PARTS = "Does not have sufficient slices"
 
 
 def create_variable(name, shape, dtype, value, beside=None, trainable=False):
@@ -43,37 +47,98 @@ def is_state(name):
     return name.startswith(SCOPE + "/")
 
 
+class Checkpoint:
+    """A reader of a checkpoint that says in one sentence what cannot be read.
+
+    The index is checked when it is opened, the data only where a tensor is read. Sizes
+    prove nothing: a slot of a partitioned variable is stored with the whole variable's
+    shape and a part of its bytes.
+
+    """
+
+    def __init__(self, path):
+        self._path = path
+        self._open()
+
+    def _open(self):
+        try:
+            self._reader = tf.train.load_checkpoint(self._path)
+        except (tf.errors.OpError, ValueError) as error:
+            raise self._unreadable(_first_line(error)) from error
+
+    def has_tensor(self, name):
+        """Whether the checkpoint has a variable of this name."""
+        return self._reader.has_tensor(name)
+
+    def get_variable_to_shape_map(self):
+        """{name: shape as a list} of everything in the checkpoint."""
+        return self._reader.get_variable_to_shape_map()
+
+    def get_variable_to_dtype_map(self):
+        """{name: tf.DType} of everything in the checkpoint."""
+        return self._reader.get_variable_to_dtype_map()
+
+    def get_tensor(self, name):
+        """The array of a variable, partitions joined.
+
+        Raises:
+          RunFolderError: it is not there, or the data is truncated or damaged.
+        """
+        try:
+            return self._reader.get_tensor(name)
+        except tf.errors.OpError as error:
+            # TensorFlow ends the process if a reader that failed is used again.
+            self._open()
+            raise self._unreadable(f"{name!r}: {_first_line(error)}") from error
+
+    def check(self, names=None):
+        """Reads variables, so that damage is found before they are restored.
+
+        Args:
+          names: of variables; None: all. What the checkpoint holds a part of, such as
+            the slot above, is left to who knows which part.
+
+        Raises:
+          RunFolderError: one of them cannot be read.
+        """
+        shapes = self.get_variable_to_shape_map()
+        types = self.get_variable_to_dtype_map()
+        for name in sorted(shapes if names is None else names):
+            size = np.prod(shapes.get(name, ()), dtype=np.float64)
+            # A table that is spread over parameter servers may fit into none of the
+            # workers; they restore it part by part.
+            if name in types and size * types[name].size > _LARGEST:
+                continue
+            try:
+                self.get_tensor(name)
+            except RunFolderError as error:
+                if _IN_PARTS not in str(error.__cause__):
+                    raise
+
+    def _unreadable(self, reason):
+        return RunFolderError(
+            f"checkpoint {self._path!r} cannot be read ({reason}); restore it, or "
+            "point the folder's 'checkpoint' file at an older one"
+        )
+
+
 def open_checkpoint(path):
-    """A reader of a checkpoint, or an error in one sentence if it is damaged.
+    """Opens a checkpoint.
+
+    Args:
+      path: a checkpoint's path, or the folder of the newest.
+
+    Returns:
+      Checkpoint.
 
     Raises:
-      RunFolderError: no checkpoint there, or its files are damaged.
+      RunFolderError: no checkpoint there, or its index is damaged.
     """
-    try:
-        reader = tf.train.load_checkpoint(path)
-        _check_size(path, reader)
-    except (tf.errors.OpError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise RunFolderError(
-            f"checkpoint {path!r} cannot be read ({reason}); restore it, or point the "
-            "folder's 'checkpoint' file at an older one"
-        ) from error
-    return reader
+    return Checkpoint(path)
 
 
-def _check_size(path, reader):
-    """The index is checked by its reader, the data only where a tensor is read."""
-    if tf.gfile.IsDirectory(path):
-        path = tf.train.latest_checkpoint(path)
-    types = reader.get_variable_to_dtype_map()
-    needed = sum(
-        int(np.prod(shape, dtype=np.int64)) * types[name].size
-        for name, shape in reader.get_variable_to_shape_map().items()
-        if types[name] != tf.string
-    )
-    found = sum(tf.gfile.Stat(file).length for file in tf.gfile.Glob(f"{path}.data-*"))
-    if tf.gfile.Exists(f"{path}.index") and found < needed:
-        raise ValueError(f"its data has {found} of {needed} bytes")
+def _first_line(error):
+    return str(error).split("\n")[0]
 
 
 def write_checkpoint(path, values):

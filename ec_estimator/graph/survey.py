@@ -1,9 +1,24 @@
 """Builds the serving graph once, in a scratch graph, to see what it is made of."""
-from typing import Any, NamedTuple, Tuple
+import re
+import traceback
+from typing import Any, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+
+# How code refuses an argument, None among them. Others, such as an ImportError or an
+# OpError, say that something else is wrong.
+_REFUSALS = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    RuntimeError,
+)
+# The mode's names, and what an EstimatorSpec without predictions says.
+_NO_MODE = re.compile(r"\b([Mm]odes?|PREDICT|infer|Missing predictions)\b")
 
 
 class Survey(NamedTuple):
@@ -14,10 +29,27 @@ class Survey(NamedTuple):
     outputs: Tuple[Any, ...]
 
 
+class _Build(NamedTuple):
+    """What came of one call of the model_fn: a spec, or None and perhaps an error."""
+
+    graph: tf.Graph
+    spec: Any
+    error: Optional[Exception]
+
+    @property
+    def reason(self):
+        if self.error is None:
+            return "it returned None"
+        return f"{type(self.error).__name__}: {self.error}"
+
+
 def survey(model_fn, features, labels):
     """Calls model_fn in PREDICT mode, or in EVAL where it has no PREDICT.
 
-    What is served is what should be compressed, so PREDICT comes first.
+    What is served is what should be compressed, so PREDICT comes first. EVAL serves a
+    model_fn that returns None for PREDICT, says that it has no such mode, or fails
+    there because it gets no labels. Any other failure would be planned around in
+    silence, and met again when the model is served: it is an error.
 
     Args:
       model_fn: callable(features, labels, mode) -> EstimatorSpec.
@@ -25,41 +57,78 @@ def survey(model_fn, features, labels):
         types and static shapes are used.
 
     Raises:
-      PlanError: the model_fn has neither mode.
+      PlanError: the model_fn has neither mode, or fails to build its PREDICT graph.
     """
-    failures = []
-    for mode in (tf.estimator.ModeKeys.PREDICT, tf.estimator.ModeKeys.EVAL):
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.train.create_global_step(graph)
-            served = mode == tf.estimator.ModeKeys.PREDICT
-            try:
-                spec = model_fn(
-                    placeholders(features),
-                    None if served else placeholders(labels),
-                    mode,
-                )
-            # A model_fn without the mode fails in its own way, often by using the
-            # labels that it does not get. What it raised is passed on below.
-            except Exception as error:
-                failures.append((mode, f"{type(error).__name__}: {error}", error))
-                continue
-        if spec is None:
-            failures.append((mode, "it returned None", None))
-            continue
-        if failures:
-            tf.logging.warning(
-                "The model_fn has no %s mode (%s); planning from its %s mode.",
-                failures[0][0],
-                failures[0][1],
-                mode,
-            )
-        return Survey(mode, graph, outputs_of(spec))
-    described = "; ".join(f"mode {mode!r}: {what}" for mode, what, _ in failures)
-    raise PlanError(
-        "the model_fn builds neither a PREDICT nor an EVAL graph to plan from "
-        f"({described}); give it one of the two modes"
-    ) from failures[0][2]
+    modes = tf.estimator.ModeKeys
+    served = _build(model_fn, features, None, modes.PREDICT)
+    if served.spec is not None:
+        return Survey(modes.PREDICT, served.graph, outputs_of(served.spec))
+    if served.error is not None and not (
+        _says_no_such_mode(served.error)
+        or _fails_without_labels(served.error, model_fn, features, labels)
+    ):
+        raise PlanError(
+            f"the model_fn fails in mode {modes.PREDICT!r} ({served.reason}), and not "
+            "for want of labels; correct it, or raise NotImplementedError if it has no "
+            "such mode"
+        ) from served.error
+    evaluated = _build(model_fn, features, labels, modes.EVAL)
+    if evaluated.spec is None:
+        raise PlanError(
+            "the model_fn builds neither a PREDICT nor an EVAL graph to plan from "
+            f"(mode {modes.PREDICT!r}: {served.reason}; mode {modes.EVAL!r}: "
+            f"{evaluated.reason}); give it one of the two modes"
+        ) from served.error
+    tf.logging.warning(
+        "The model_fn has no %s mode (%s); planning from its %s mode.",
+        modes.PREDICT,
+        served.reason,
+        modes.EVAL,
+    )
+    return Survey(modes.EVAL, evaluated.graph, outputs_of(evaluated.spec))
+
+
+def _build(model_fn, features, labels, mode):
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.train.create_global_step(graph)
+        try:
+            spec = model_fn(placeholders(features), placeholders(labels), mode)
+        # A model_fn without the mode fails in its own way; `survey` tells which.
+        except Exception as error:
+            return _Build(graph, None, error)
+    return _Build(graph, spec, None)
+
+
+def _says_no_such_mode(error):
+    """Whether an exception is how code says that it has no PREDICT mode."""
+    # Unbound is what every branch for a mode would have set.
+    if isinstance(error, (NotImplementedError, UnboundLocalError)):
+        return True
+    return (
+        isinstance(error, _REFUSALS)
+        and not _is_of_an_op(error)
+        and _NO_MODE.search(str(error)) is not None
+    )
+
+
+def _fails_without_labels(error, model_fn, features, labels):
+    """Whether the same call gets further if it is given labels."""
+    if labels is None or not isinstance(error, _REFUSALS) or _is_of_an_op(error):
+        return False
+    given = _build(model_fn, features, labels, tf.estimator.ModeKeys.PREDICT).error
+    return type(given) is not type(error) or _places(given) != _places(error)
+
+
+def _is_of_an_op(error):
+    """Whether TensorFlow found an op's inputs wrong, shapes for example."""
+    return isinstance(error.__context__, tf.errors.OpError)
+
+
+def _places(error):
+    """Where an exception came from: (file, line) of each frame."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [(frame.filename, frame.lineno) for frame in frames]
 
 
 def placeholders(structure):

@@ -27,7 +27,8 @@ def start_from(path, variables):
         raise RunFolderError(
             f"QuantizerConfig.pretrained_model: there is no checkpoint in {path!r}"
         )
-    shapes = open_checkpoint(path).get_variable_to_shape_map()
+    reader = open_checkpoint(path)
+    shapes = reader.get_variable_to_shape_map()
     wanted = collections.defaultdict(list)
     for variable in variables:
         wanted[checkpoint_name(variable)].append(variable)
@@ -47,6 +48,7 @@ def start_from(path, variables):
             f"QuantizerConfig.pretrained_model: checkpoint {path!r} has none of the "
             f"model's {len(wanted)} variables ({other[0]})"
         )
+    reader.check(found)
     if other:
         more = f" and {len(other) - _LISTED} more" if len(other) > _LISTED else ""
         tf.logging.warning(

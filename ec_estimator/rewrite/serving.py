@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.errors import UnfinishedError
 from ec_estimator.core.finished import unfinished, unfinished_allowed
 from ec_estimator.core.folder import write_atomically
-from ec_estimator.core.state import is_state
+from ec_estimator.core.state import is_state, open_checkpoint
 from ec_estimator.rewrite.frozen import freeze
 
 
@@ -43,7 +43,12 @@ class ServingSaver(tf.train.Saver):
 
     def restore(self, sess, save_path):
         self._restored = save_path
-        super().restore(sess, save_path)
+        try:
+            super().restore(sess, save_path)
+        except (tf.errors.OpError, ValueError):
+            # TensorFlow's words name neither the file nor what is to be done.
+            open_checkpoint(save_path).check()
+            raise
         for served in self._served:
             names = [tensor.name for tensor in served.constants]
             self._values.update(zip(names, sess.run(served.constants)))

@@ -135,7 +135,8 @@ def _checked(place, manifest):
         raise RunFolderError(
             f"{os.path.join(place, _MANIFEST)!r} is damaged ({error!r}); restore it"
         ) from error
-    shapes = open_checkpoint(path).get_variable_to_shape_map()
+    reader = open_checkpoint(path)
+    shapes = reader.get_variable_to_shape_map()
     for name, variable in variables.items():
         if tuple(shapes.get(name, (None,))) != variable.small_shape:
             raise RunFolderError(
@@ -143,6 +144,7 @@ def _checked(place, manifest):
                 f"{variable.small_shape}, its checkpoint says {shapes.get(name)}; "
                 "restore the folder"
             )
+    reader.check(variables)
     return Artifact(path, variables, manifest)
 
 

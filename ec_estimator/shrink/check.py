@@ -8,17 +8,17 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
 from ec_estimator.graph.variables import checkpoint_name, slice_info
-from ec_estimator.shrink import veil
 from ec_estimator.shrink.whole import INPUTS
 
 
-def check_same_network(whole, cut, small, failure=None):
+def check_same_network(whole, cut, small, added, failure=None):
     """Compares a small build with the whole model.
 
     Args:
       whole: shrink.whole.Whole.
       cut: shrink.cut.Cut of its graph.
       small: tf.Graph of the small build.
+      added: set of its ops that fit a tensor to what reads it, and stand for it.
       failure: the exception that ended the small build; what it built is compared.
 
     Raises:
@@ -32,7 +32,7 @@ def check_same_network(whole, cut, small, failure=None):
             twin = small.get_operation_by_name(op.name)
         except KeyError:
             raise PlanError(_missing(op, failure)) from failure
-        _check_op(op, twin)
+        _check_op(op, twin, added)
         if op not in whole.derived and not cut.splits_otherwise(op):
             for tensor, its in zip(op.outputs, twin.outputs):
                 _check_size(op, its, cut.sizes(tensor))
@@ -75,8 +75,13 @@ def _missing(op, failure):
     )
 
 
-def _check_op(op, twin):
-    if twin.type != op.type or not all(map(_same_input, op.inputs, twin.inputs)):
+def _check_op(op, twin, added):
+    if twin.type != op.type or not all(
+        whole.name == small.name
+        or whole.op.name.startswith(INPUTS)
+        or small.op in added
+        for whole, small in zip(op.inputs, twin.inputs)
+    ):
         raise PlanError(
             f"{op.type} {op.name!r} reads {_names(op)} in the whole network, in the "
             f"small one it is {twin.type} and reads {_names(twin)}: the model's code "
@@ -91,14 +96,6 @@ def _check_op(op, twin):
                 f"{now.reshape(-1)[0]} in the small network: the model's code computes "
                 "it from a channel count; write it as a number"
             )
-
-
-def _same_input(whole, small):
-    return (
-        whole.name == small.name
-        or whole.op.name.startswith(INPUTS)
-        or small.op.name.startswith(veil.SCOPE)
-    )
 
 
 def _names(op):

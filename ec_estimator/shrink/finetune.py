@@ -41,62 +41,93 @@ def finetune(model_fn, folder):
         def call(features, labels, mode):
             return user(features, labels, mode, params, config)
 
-        return _build_small(call, helper, features, labels, mode)
+        graph = tf.get_default_graph()
+        whole = build_whole(call, features, labels, mode, graph)
+        return _SmallBuild(whole, helper, graph).spec(
+            lambda: call(features, labels, mode)
+        )
 
     return user.stand_in(build)
 
 
-def _build_small(call, helper, features, labels, mode):
-    graph = tf.get_default_graph()
-    whole = build_whole(call, features, labels, mode, graph)
-    variables = helper.artifact.variables
-    check_same_variables(whole, variables)
-    cut = Cut(
-        whole.graph,
-        {name: cut.kept for name, cut in variables.items()},
-        frozenset(helper.artifact.manifest.get("served", variables)),
-    )
-    helper = helper.cut_to(cut.variables())
-    veil = Veil(graph, cut, whole.shapes)
-    initializers = []
+class _SmallBuild:
+    """One build of the small network, compared with the whole one.
 
-    def get_variable(getter, name, shape=None, **kwargs):
-        if veil.covers(name):
+    Args:
+      whole: shrink.whole.Whole.
+      helper: the artifact's GapFinetune.
+      graph: the tf.Graph that the small network is built in.
+    """
+
+    def __init__(self, whole, helper, graph):
+        variables = helper.artifact.variables
+        check_same_variables(whole, variables)
+        self._whole = whole
+        self._graph = graph
+        self._stored = variables
+        self._cut = Cut(
+            whole.graph,
+            {name: cut.kept for name, cut in variables.items()},
+            frozenset(helper.artifact.manifest.get("served", variables)),
+        )
+        self._helper = helper.cut_to(self._cut.variables())
+        self._veil = Veil(graph, self._cut, whole.shapes)
+        # (variable, what gives it its first value)
+        self._initializers = []
+        self._is_checked = False
+
+    def spec(self, build):
+        """What `build` returns: a callable() -> EstimatorSpec, run under the veil.
+
+        Raises:
+          PlanError: it builds something else than the pruned network.
+        """
+        scope = tf.get_variable_scope()
+        try:
+            with self._veil.worn(), tf_private.intercept_gradients(
+                self._graph, self._take_gradients
+            ):
+                with tf.variable_scope(scope, custom_getter=self._get_variable):
+                    with tf.variable_creator_scope(self._create_variable):
+                        spec = build()
+        except (ValueError, TypeError) as error:
+            # What is wrong shows best in what was built before it failed.
+            self._compare(error)
+        self._check()
+        for variable, initializer in self._initializers:
+            # tf.train.init_from_checkpoint in user code wants the whole model's values.
+            if checkpoint_name(variable) in self._stored:
+                tf_private.set_initializer(variable, initializer)
+        return spec
+
+    # TensorFlow looks for a first parameter of this name.
+    def _get_variable(self, getter, name, shape=None, **kwargs):
+        if self._veil.covers(name):
             # Shared. It shows another shape than it has, so ask for none.
             return getter(name, **kwargs)
-        return helper.get_cut_variable(getter, name, shape=shape, **kwargs)
+        return self._helper.get_cut_variable(getter, name, shape=shape, **kwargs)
 
-    def create_variable(next_creator, **kwargs):
-        variable = helper.create_variable(next_creator, **kwargs)
-        veil.cover_variable(variable)
-        initializers.append((variable, tf_private.initializer_of(variable)))
+    def _create_variable(self, next_creator, **kwargs):
+        variable = self._helper.create_variable(next_creator, **kwargs)
+        self._veil.cover_variable(variable)
+        self._initializers.append((variable, tf_private.initializer_of(variable)))
         return variable
 
-    checked = []
-
-    def take_gradients(take, ys, xs):
+    def _take_gradients(self, take, ys, xs):
         if ends_forward_pass(xs):
-            veil.lift()
+            self._veil.lift()
             # Before a compressor around this model_fn changes the graph.
-            if not checked:
-                check_same_network(whole, cut, graph)
-                checked.append(True)
-        with veil.lifted():
+            self._check()
+        with self._veil.lifted():
             return take(xs)
 
-    try:
-        with veil.worn(), tf_private.intercept_gradients(graph, take_gradients):
-            scope = tf.get_variable_scope()
-            with tf.variable_scope(scope, custom_getter=get_variable):
-                with tf.variable_creator_scope(create_variable):
-                    spec = call(features, labels, mode)
-    except (ValueError, TypeError) as error:
-        # What is wrong shows best in what was built before it failed.
-        check_same_network(whole, cut, graph, error)
-    if not checked:
-        check_same_network(whole, cut, graph)
-    for variable, initializer in initializers:
-        # tf.train.init_from_checkpoint in user code wants the whole model's values.
-        if checkpoint_name(variable) in variables:
-            tf_private.set_initializer(variable, initializer)
-    return spec
+    def _check(self):
+        """Once: what is built after the forward pass is no part of the network."""
+        if not self._is_checked:
+            self._compare()
+            self._is_checked = True
+
+    def _compare(self, failure=None):
+        check_same_network(
+            self._whole, self._cut, self._graph, self._veil.added, failure
+        )

@@ -13,7 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 
-SCOPE = "ec_estimator/veil"
+# What fits the output of an op `x` to its readers is called `x/kept/...`.
+_SCOPE = "kept"
 
 
 class Veil:
@@ -31,6 +32,10 @@ class Veil:
         self._cut = cut
         self._shapes = shapes
         self._is_worn = False
+        # Ops that fit a tensor to what reads it.
+        self.added = set()
+        self._is_adding = False
+        self._taken = _names_and_scopes(shapes)
         # {tensor: shape that is shown}, and (variable, true shape, shape shown).
         self._covered = {}
         self._variables = []
@@ -91,6 +96,10 @@ class Veil:
         return op if op is not None and op.type == op_type else None
 
     def _create(self, make, op_type, inputs, name):
+        if self._is_adding:
+            op = make(inputs)
+            self.added.add(op)
+            return op
         twin = self._twin(name, op_type)
         if twin is None or len(twin.inputs) != len(inputs):
             return make(inputs)
@@ -112,7 +121,8 @@ class Veil:
         """An input as the small op must read it."""
         sizes = self._cut.operand_sizes(twin, index)
         if sizes:
-            return _replaced(tensor, sizes)
+            with self._beside(tensor):
+                return _replaced(tensor, sizes)
         wanted = self._cut.fitted_axes(twin, index)
         if all(alive is None for alive in wanted):
             return tensor
@@ -123,7 +133,40 @@ class Veil:
             np.nonzero(alive)[0] if alive is not None and len(alive) == size else None
             for alive, size in zip(wanted, actual.as_list())
         ]
-        return _sliced(tensor, positions)
+        if all(chosen is None for chosen in positions):
+            return tensor
+        with self._beside(tensor):
+            return _sliced(tensor, positions)
+
+    @contextlib.contextmanager
+    def _beside(self, tensor):
+        """Ops made inside run where, and only if, the tensor's op runs."""
+        scope = self._free_scope(f"{tensor.op.name}/{_SCOPE}")
+        with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
+            with tf.name_scope(scope):
+                self._is_adding = True
+                try:
+                    yield
+                finally:
+                    self._is_adding = False
+
+    def _free_scope(self, wanted):
+        """A name that no op or scope of the whole network will ask for."""
+        name, count = wanted, 0
+        while name.lower() in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name.lower())
+        return name
+
+
+def _names_and_scopes(names):
+    """Names of ops and of all scopes around them, as TensorFlow compares them."""
+    taken = set()
+    for name in names:
+        parts = name.lower().split("/")
+        taken.update("/".join(parts[:n]) for n in range(1, len(parts) + 1))
+    return taken
 
 
 def _set_shape(tensor, axes, shape):
@@ -141,19 +184,16 @@ def _set_shape(tensor, axes, shape):
 
 def _sliced(tensor, positions):
     """The given positions of each axis; None: all."""
-    if all(chosen is None for chosen in positions):
-        return tensor
-    with _beside(tensor):
-        if tensor.op.type == "Const":
-            value = tf.make_ndarray(tensor.op.get_attr("value"))
-            for axis, chosen in enumerate(positions):
-                if chosen is not None:
-                    value = np.take(value, chosen, axis)
-            return tf.constant(value)
+    if tensor.op.type == "Const":
+        value = tf.make_ndarray(tensor.op.get_attr("value"))
         for axis, chosen in enumerate(positions):
             if chosen is not None:
-                tensor = tf.gather(tensor, chosen, axis=axis)
-        return tensor
+                value = np.take(value, chosen, axis)
+        return tf.constant(value)
+    for axis, chosen in enumerate(positions):
+        if chosen is not None:
+            tensor = tf.gather(tensor, chosen, axis=axis)
+    return tensor
 
 
 def _replaced(operand, sizes):
@@ -162,23 +202,14 @@ def _replaced(operand, sizes):
     Args:
       sizes: {position: size}.
     """
-    with _beside(operand):
-        if operand.op.type == "Const":
-            value = tf.make_ndarray(operand.op.get_attr("value")).copy()
-            value[list(sizes)] = list(sizes.values())
-            return tf.constant(value)
-        # A Pack of scalars: TensorFlow infers static sizes through it.
-        rank = tf_private.true_shape(operand).as_list()[0]
-        elements = [
-            tf.constant(sizes[n], operand.dtype) if n in sizes else operand[n]
-            for n in range(rank)
-        ]
-        return tf.stack(elements)
-
-
-@contextlib.contextmanager
-def _beside(tensor):
-    """Ops made inside run where, and only if, the tensor's op runs."""
-    with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
-        with tf.name_scope(SCOPE):
-            yield
+    if operand.op.type == "Const":
+        value = tf.make_ndarray(operand.op.get_attr("value")).copy()
+        value[list(sizes)] = list(sizes.values())
+        return tf.constant(value)
+    # A Pack of scalars: TensorFlow infers static sizes through it.
+    rank = tf_private.true_shape(operand).as_list()[0]
+    elements = [
+        tf.constant(sizes[n], operand.dtype) if n in sizes else operand[n]
+        for n in range(rank)
+    ]
+    return tf.stack(elements)

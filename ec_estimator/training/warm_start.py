@@ -27,14 +27,15 @@ def warm_start(checkpoint):
         path = tf.train.latest_checkpoint(checkpoint)
         if path is None:
             raise RunFolderError(f"there is no checkpoint in {checkpoint!r}")
-    names = open_checkpoint(path).get_variable_to_shape_map()
+    reader = open_checkpoint(path)
+    names = reader.get_variable_to_shape_map()
+    wanted = [
+        name
+        for name in sorted(names)
+        if not (name == "global_step" or is_state(name) or is_optimizers(name, names))
+    ]
+    reader.check(wanted)
     return tf.estimator.WarmStartSettings(
         path,
-        vars_to_warm_start=[
-            f"^{re.escape(name)}(:|/part_|$)"
-            for name in sorted(names)
-            if not (
-                name == "global_step" or is_state(name) or is_optimizers(name, names)
-            )
-        ],
+        vars_to_warm_start=[f"^{re.escape(name)}(:|/part_|$)" for name in wanted],
     )

@@ -134,6 +134,7 @@ class CompressedModel:
         if path is None:
             return
         reader = open_checkpoint(path)
+        reader.check()
         for compressor in self.compressors:
             if trials_done(reader, compressor.name) is None:
                 raise RunFolderError(

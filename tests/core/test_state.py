@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import state
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.state import (
     create_variable,
@@ -175,14 +176,84 @@ def test_an_index_of_garbage_is_named(copy):
         open_checkpoint(copy)
 
 
+def unreadable(path, name):
+    pattern = (
+        f"^checkpoint {re.escape(repr(path))} cannot be read \\('{name}': .+\\); "
+        "restore it.*$"
+    )
+    return pytest.raises(RunFolderError, match=pattern)
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.9])
-def test_truncated_data_is_named(copy, share):
+def test_truncated_data_is_named_with_the_first_variable_it_lacks(copy, share):
     truncate(copy + ".data-00000-of-00001", share)
-    with cannot_be_read(copy):
-        open_checkpoint(copy)
+    name = "ec_estimator/sparsity/trial" if share < 0.02 else "w"
+    with unreadable(copy, name):
+        open_checkpoint(copy).check()
 
 
 def test_missing_data_is_named(copy):
     os.unlink(copy + ".data-00000-of-00001")
-    with cannot_be_read(copy):
-        open_checkpoint(copy)
+    with unreadable(copy, "ec_estimator/sparsity/trial"):
+        open_checkpoint(copy).check()
+
+
+def test_data_of_garbage_is_named(copy):
+    path = copy + ".data-00000-of-00001"
+    with open(path, "rb+") as file:
+        file.write(b"\xff" * os.path.getsize(path))
+    with unreadable(copy, "w"):
+        open_checkpoint(copy).check(["w"])
+
+
+def test_a_variable_that_cannot_be_read_is_named_each_time(copy):
+    # A reader of TensorFlow's ends the process when it is used after a failure.
+    truncate(copy + ".data-00000-of-00001", 0.9)
+    reader = open_checkpoint(copy)
+    for _ in range(2):
+        with unreadable(copy, "w"):
+            reader.get_tensor("w")
+    assert reader.get_tensor("ec_estimator/sparsity/trial") == 3
+
+
+def test_a_variable_that_is_not_there_is_named(saved):
+    with unreadable(saved, "v"):
+        open_checkpoint(saved).check(["w", "v"])
+
+
+def test_what_is_not_needed_may_be_damaged(copy):
+    truncate(copy + ".data-00000-of-00001", 0.9)
+    open_checkpoint(copy).check(["ec_estimator/sparsity/trial"])
+
+
+def test_a_whole_checkpoint_is_read(saved):
+    reader = open_checkpoint(saved)
+    reader.check()
+    assert reader.get_tensor("w").shape == (100,)
+
+
+def test_a_table_that_may_not_fit_into_memory_is_left_to_tensorflow(copy, monkeypatch):
+    truncate(copy + ".data-00000-of-00001", 0.9)
+    # "w" has 400 bytes.
+    monkeypatch.setattr(state, "_LARGEST", 400)
+    with unreadable(copy, "w"):
+        open_checkpoint(copy).check()
+    monkeypatch.setattr(state, "_LARGEST", 399)
+    open_checkpoint(copy).check()
+
+
+def test_an_entry_with_a_part_of_its_shape_is_no_damage(tmp_path):
+    path = str(tmp_path / "model.ckpt")
+    with tf.Graph().as_default(), tf.Session() as session:
+        session.run(
+            tf.raw_ops.SaveV2(
+                prefix=path,
+                tensor_names=["w/t_0/Adagrad"],
+                shape_and_slices=["100 0,50"],
+                tensors=[tf.zeros([50])],
+            )
+        )
+    reader = open_checkpoint(path)
+    reader.check()
+    with unreadable(path, "w/t_0/Adagrad"):
+        reader.get_tensor("w/t_0/Adagrad")

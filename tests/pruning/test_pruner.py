@@ -241,10 +241,8 @@ def test_coverage_says_what_froze_a_layer(tmp_path):
         }
     assert rows["free/kernel"] == "compressed"
     assert "frozen: Softmax" in rows["frozen/kernel"]
-    assert (
-        "the model predicts it" in rows["head/kernel"]
-        or "frozen" in rows["head/kernel"]
-    )
+    frozen = "its output channels are frozen: Softmax 'Softmax_1'"
+    assert rows["head/kernel"] == frozen
 
 
 def test_seed_snippets_prune_in_a_session_and_build_the_small_network(tmp_path):
@@ -299,6 +297,14 @@ class TestArtifact:
             ec.GapFinetune(str(tmp_path))
         path.write_text(whole.replace('"shape"', '"form"'))
         with pytest.raises(ec.RunFolderError, match="is damaged .*shape"):
+            ec.GapFinetune(str(tmp_path))
+
+    def test_truncated_checkpoint_is_an_error(self, tmp_path):
+        run(tmp_path, vgg, pruner())
+        folder = tmp_path / "compression" / "pruned"
+        (data,) = folder.glob("model.ckpt-*.data-*")
+        data.write_bytes(data.read_bytes()[:-10])
+        with pytest.raises(ec.RunFolderError, match="cannot be read \\('"):
             ec.GapFinetune(str(tmp_path))
 
     def test_manifest_that_does_not_fit_its_checkpoint_is_an_error(self, tmp_path):

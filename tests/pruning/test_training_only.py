@@ -65,8 +65,13 @@ def small_shapes(folder):
     return {name: cut.small_shape for name, cut in variables.items()}
 
 
-@pytest.mark.parametrize("optimizer", [momentum, tf.train.AdamOptimizer])
-def test_a_head_stops_reading_what_is_gone_and_keeps_what_it_makes(optimizer, tmp_path):
+@pytest.mark.parametrize(
+    "optimizer,slots",
+    [(momentum, ["Momentum"]), (tf.train.AdamOptimizer, ["Adam", "Adam_1"])],
+)
+def test_a_head_stops_reading_what_is_gone_and_keeps_what_it_makes(
+    optimizer, slots, tmp_path
+):
     folder = str(tmp_path)
     run(folder, with_head, optimizer)
     removed, shapes = gone(folder), small_shapes(folder)
@@ -77,9 +82,9 @@ def test_a_head_stops_reading_what_is_gone_and_keeps_what_it_makes(optimizer, tm
         slices = np.moveaxis(values[name], 2, 0)
         assert not slices[removed].any()
         assert all(each.any() for each in np.delete(slices, removed, 0))
-        for slot in ("Momentum", "Adam", "Adam_1"):
-            if f"{name}/{slot}" in values:
-                assert not values[f"{name}/{slot}"][:, :, removed].any()
+        for slot in slots:
+            assert values[f"{name}/{slot}"].any()
+            assert not values[f"{name}/{slot}"][:, :, removed].any()
     assert shapes["aux/conv/kernel"] == (3, 3, left, 7)
     assert shapes["aux/separable/depthwise_kernel"] == (3, 3, left, 1)
     assert shapes["aux/separable/pointwise_kernel"] == (1, 1, left, 7)

@@ -124,13 +124,13 @@ def test_winograd_trains_and_exports(bits, tmp_path):
     ]
 
 
-def test_pretrained_model_gives_its_values_and_lists_what_it_lacks(
-    tmp_path, monkeypatch
-):
+def said_of_the_pretrained_model(caplog):
+    return [m for m in caplog.messages if m.startswith("pretrained_model ")]
+
+
+def test_pretrained_model_gives_its_values(tmp_path, caplog):
     plain, input_fn = make(tmp_path / "plain", models.unwrapped)
     plain.train(input_fn, max_steps=2)
-    said = []
-    monkeypatch.setattr(tf.logging, "warning", lambda *args: said.append(args))
     start = quantizer(pretrained_model=str(tmp_path / "plain"))
     estimator, input_fn = make(tmp_path / "q", lambda fn: ec.compress(fn, start))
     estimator.train(input_fn, max_steps=1)
@@ -138,6 +138,38 @@ def test_pretrained_model_gives_its_values_and_lists_what_it_lacks(
         before = plain.get_variable_value(name)
         after = estimator.get_variable_value(name)
         assert np.abs(after - before).max() < 0.05 < np.abs(before).max()
+    assert said_of_the_pretrained_model(caplog) == []
+
+
+def test_pretrained_model_lists_what_it_lacks(tmp_path, caplog):
+    path = str(tmp_path / "model.ckpt")
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name, shape in {
+            "conv2d/kernel": [3, 3, 3, 16],
+            "conv2d_1/kernel": [3, 3, 16, 20],
+            "conv2d_1/bias": [24],
+            "dense/kernel": [24, 5],
+        }.items():
+            tf.get_variable(name, shape)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, path)
+    start = quantizer(pretrained_model=path)
+    estimator, input_fn = make(tmp_path / "q", lambda fn: ec.compress(fn, start))
+    with caplog.at_level("WARNING"):
+        estimator.train(input_fn, max_steps=1)
+    lacks = "; ".join(
+        [
+            *(
+                f"batch_normalization/{name} is missing"
+                for name in ("beta", "gamma", "moving_mean", "moving_variance")
+            ),
+            "conv2d_1/kernel has shape [3, 3, 16, 20], in the model [3, 3, 16, 24]",
+            "dense/bias is missing",
+        ]
+    )
+    assert said_of_the_pretrained_model(caplog) == [
+        f"pretrained_model {path}: 6 variables keep their own start: {lacks}"
+    ]
 
 
 def test_pretrained_model_that_is_not_there_fails_before_training(tmp_path):

@@ -247,6 +247,14 @@ def test_a_path_without_a_checkpoint_is_refused_before_training(tmp_path):
         train_from(str(tmp_path))
 
 
+def test_truncated_data_is_refused_before_training(tmp_path):
+    path, _ = dense_checkpoint(str(tmp_path))
+    (data,) = tmp_path.glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:10])
+    with pytest.raises(ec.RunFolderError, match="cannot be read \\('w1': "):
+        train_from(path)
+
+
 def test_a_checkpoint_of_another_model_is_refused_before_training(tmp_path):
     path, _ = dense_checkpoint(str(tmp_path), KERNELS, {"other": [3]})
     with pytest.raises(

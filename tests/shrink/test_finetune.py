@@ -210,3 +210,56 @@ def test_what_only_training_ties_together_is_an_error_that_names_the_op(tmp_path
     assert kept["a/kernel"][3] != kept["b/kernel"][3]
     with pytest.raises(ec.PlanError, match="'tie' can't be built|'tie' has shape"):
         small_variables(model_fn, folder, input_fn)
+
+
+def op_names(path):
+    """Of a SavedModel's graph, in which nothing at all is called after this package.
+
+    Without initializers: the small network's are other ones.
+    """
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        meta = tf.saved_model.load(session, ["serve"], path)
+        assert "ec_estimator" not in str(meta)
+        names = {op.name for op in graph.get_operations()}
+    return {name for name in names if "Initializer" not in name}
+
+
+@pytest.mark.parametrize("name", ["literal_constants", "transformer"])
+def test_an_export_has_the_models_names_and_what_is_cut_beside_them(name, tmp_path):
+    folder = str(tmp_path / "pruned")
+    network, shape = networks.SMALL[name]
+    whole, model_fn, _ = prune(folder, network, shape, 0.5)
+    small = tf.estimator.Estimator(
+        ec.finetune(model_fn, folder), config=models.run_config(str(tmp_path / "small"))
+    )
+    small.train(models.dataset(shape), max_steps=1)
+
+    def receiver():
+        x = tf.placeholder(tf.float32, [None, *shape], "images")
+        return tf.estimator.export.ServingInputReceiver({"x": x}, {"x": x})
+
+    before, after = (
+        op_names(estimator.export_saved_model(str(tmp_path / "export"), receiver))
+        for estimator in (whole, small)
+    )
+    assert before - after == set()
+    added = after - before
+    assert added
+    for op in added:
+        assert op.split("/kept")[0] in before, op
+
+
+@pytest.mark.parametrize("taken", ["Gate/kept", "gate/Kept/const"])
+def test_what_is_cut_leaves_the_models_own_names_free(taken, tmp_path):
+    def network(x, training):
+        x = tf.layers.conv2d(x, 8, 3)
+        x = tf.identity(x * tf.constant([2.0] * 8, name="gate"), taken)
+        return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
+
+    folder = str(tmp_path / "pruned")
+    estimator, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
+    small = run_small(
+        model_fn, folder, input_fn, MODES.PREDICT, lambda s: s.predictions["logits"]
+    )
+    rows = list(estimator.predict(lambda: input_fn().take(1), ["logits"]))
+    np.testing.assert_allclose(small, [row["logits"] for row in rows], 1e-5, 1e-5)

@@ -378,6 +378,15 @@ class TestFolder:
             estimator(tmp_path).train(raw_model()[1], max_steps=2)
         assert index.exists()
 
+    def test_truncated_data_is_an_error_before_training(self, tmp_path):
+        estimator(tmp_path).train(raw_model()[1], max_steps=1)
+        data = next(tmp_path.glob("model.ckpt-1.data-*"))
+        data.write_bytes(data.read_bytes()[:-40])
+        with pytest.raises(
+            ec.RunFolderError, match="cannot be read \\('w3/Momentum': "
+        ):
+            estimator(tmp_path).train(raw_model()[1], max_steps=2)
+
     def test_dense_checkpoint_in_model_dir_is_an_error_that_says_how_to_start(
         self, tmp_path
     ):
@@ -412,12 +421,16 @@ class TestFolder:
         model_fn, input_fn = models.classifier(
             models._raw_network,
             (8, 8, 3),
-            lambda: tf.train.GradientDescentOptimizer(1e30),
+            lambda: tf.train.GradientDescentOptimizer(float("nan")),
+        )
+        # The first loss is finite; the trial comes before the second.
+        wrapped = estimator(
+            tmp_path, model_fn, lambda f: ec.compress(f, sparsifier(step_interval=1))
         )
         with pytest.raises(
-            (ec.CompressionError, tf.estimator.NanLossDuringTrainingError)
+            ec.CompressionError, match="kernel 'w1' holds NaN at a trial: training has"
         ):
-            estimator(tmp_path, model_fn).train(input_fn, max_steps=7)
+            wrapped.train(input_fn, max_steps=7)
 
 
 class TestTrainAndEvaluate:
@@ -571,6 +584,13 @@ class TestWarmStart:
         with pytest.raises(ec.RunFolderError, match="there is no checkpoint in"):
             ec.warm_start(str(tmp_path))
 
+    def test_truncated_data_is_an_error(self, tmp_path):
+        estimator(tmp_path, wrap=models.unwrapped).train(raw_model()[1], max_steps=1)
+        data = next(tmp_path.glob("model.ckpt-1.data-*"))
+        data.write_bytes(data.read_bytes()[:100])
+        with pytest.raises(ec.RunFolderError, match="cannot be read \\('w1': "):
+            ec.warm_start(str(tmp_path))
+
 
 class TestExport:
     def test_plain_export_of_an_unfinished_checkpoint_raises(self, tmp_path):
@@ -582,6 +602,15 @@ class TestExport:
         assert next(trained.predict(raw_model()[1]))
         with ec.unfinished_export():
             assert trained.export_saved_model(str(tmp_path / "asked"), receiver)
+
+    def test_truncated_data_is_an_error_before_the_export(self, tmp_path):
+        trained = estimator(tmp_path)
+        trained.train(raw_model()[1], max_steps=6)
+        data = next(tmp_path.glob("model.ckpt-6.data-*"))
+        # The last 400 bytes are of the optimizer.
+        data.write_bytes(data.read_bytes()[:-450])
+        with pytest.raises(ec.RunFolderError, match="cannot be read \\('w3': "):
+            trained.export_saved_model(str(tmp_path / "export"), receiver)
 
     def test_exporters_wait_for_the_last_trial(self, tmp_path):
         train_spec, eval_spec = specs(
