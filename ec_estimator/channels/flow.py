@@ -5,19 +5,26 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.channels.labels import Labels
 from ec_estimator.channels.rules import RULES, SHAPE_OPERAND
 from ec_estimator.channels.values import Values
-from ec_estimator.graph.layers import VARIABLE_OPS, fed_ops
+from ec_estimator.graph.layers import fed_ops
+from ec_estimator.graph.op_types import (
+    CASTS,
+    FAKE_QUANTIZES,
+    HANDS_ON,
+    READS,
+    RESHAPES,
+    VARIABLE_OPS,
+)
+from ec_estimator.graph.walk import is_looked_up
 
 # Constants of one value, and what is drawn entry by entry, fit any channels.
 _FITS_ANYTHING = ("Fill", "RandomUniform", "RandomStandardNormal", "TruncatedNormal")
-_LOOKUPS = ("Gather", "GatherV2", "ResourceGather")
 # A slice of what these put out is zero where that of all, or of any, of some of their
 # inputs is.
 _FIRST, _EVERY = (all, slice(0, 1)), (all, slice(None))
 _ZERO_KEEPING = {
-    **dict.fromkeys(["Identity", "ReadVariableOp", "Cast", "Switch"], _FIRST),
-    **dict.fromkeys(["Reshape", "Squeeze", "ExpandDims", "Transpose"], _FIRST),
+    **dict.fromkeys([*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES], _FIRST),
+    **dict.fromkeys([*RESHAPES, "Transpose"], _FIRST),
     **dict.fromkeys(["StopGradient", "Neg", "Abs", "Sign", "Tanh", "RealDiv"], _FIRST),
-    **dict.fromkeys(["FakeQuantWithMinMaxVars"], _FIRST),
     **dict.fromkeys(["Add", "AddV2", "AddN", "Sub", "Merge"], _EVERY),
     "Mul": (any, slice(None)),
     "Split": (all, slice(1, 2)),
@@ -76,7 +83,7 @@ class Flow:
         dtype = tf.as_dtype(op.get_attr("dtype"))
         if not dtype.is_floating or not shape.is_fully_defined():
             return
-        table = any(r.type in _LOOKUPS for r in _value_readers(op))
+        table = is_looked_up(op)
         axes = []
         for axis, size in enumerate(shape.as_list()):
             # A vocabulary has no channels, and may be huge.
@@ -284,16 +291,6 @@ class Flow:
             else:
                 self.freeze(vector, op)
                 self.freeze(source, op)
-
-
-def _value_readers(op):
-    """Ops that read a variable's value."""
-    for tensor in op.outputs:
-        for reader in tensor.consumers():
-            if reader.type in ("Identity", "ReadVariableOp"):
-                yield from reader.outputs[0].consumers()
-            else:
-                yield reader
 
 
 def _fits_anything(tensor):

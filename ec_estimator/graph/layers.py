@@ -6,28 +6,21 @@ from typing import Optional, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.graph.op_types import (
+    CASTS,
+    FAKE_QUANTIZES,
+    FEEDS,
+    HANDS_ON,
+    LAYER_OPS,
+    READS,
+    RESHAPES,
+    SWITCHES,
+    VARIABLE_OPS,
+)
 from ec_estimator.graph.walk import descendants
 
-VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable")
-# Where data comes into a graph: the beginnings of their types' names.
-_FEEDS = ("Placeholder", "IteratorGetNext", "QueueDequeue", "Unstage", "PyFunc")
 # Ops that hand a kernel on as it is.
-_PASS_THROUGH = (
-    *("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast", "Switch"),
-    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"),
-)
-# The layers, and which input of each can hold the kernel. A matrix product may have
-# it on either side.
-LAYER_OPS = {
-    "Conv2D": (1,),
-    "Conv3D": (1,),
-    "DepthwiseConv2dNative": (1,),
-    "Conv2DBackpropInput": (1,),
-    "MatMul": (1, 0),
-    "SparseMatMul": (1, 0),
-    "BatchMatMul": (1, 0),
-    "BatchMatMulV2": (1, 0),
-}
+_PASS_THROUGH = (*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +105,7 @@ def _layer(op, fed):
 def fed_ops(graph):
     """Ops that depend on the data that the model works on."""
     ops = graph.get_operations()
-    stack = [op for op in ops if op.type.startswith(_FEEDS)]
+    stack = [op for op in ops if op.type.startswith(FEEDS)]
     # Scalars are switches and rates.
     if all(tensor.shape.rank == 0 for op in stack for tensor in op.outputs):
         stack.extend(_constant_data(ops))
@@ -127,8 +120,7 @@ def fed_ops(graph):
                     for reader in tensor.consumers()
                     # What a conditional decides by is not in what it hands on: a
                     # kernel inside stays a kernel.
-                    if reader.type not in ("Switch", "RefSwitch")
-                    or tensor is reader.inputs[0]
+                    if reader.type not in SWITCHES or tensor is reader.inputs[0]
                 )
     return seen
 
@@ -202,7 +194,7 @@ def _trace(tensor):
         return [(op.name, _variable_shape(op))], 0, ()
     if op.type in _PASS_THROUGH:
         return _trace(op.inputs[0])
-    if op.type in ("Reshape", "Squeeze", "ExpandDims"):
+    if op.type in RESHAPES:
         sources, axis, steps = _trace(op.inputs[0])
         return sources, axis, steps + (("reshape", _static_shape(tensor)),)
     if op.type == "Transpose":

@@ -3,6 +3,8 @@ import re
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
+from ec_estimator.graph.op_types import APPLIES, SPARSE_APPLIES
+from ec_estimator.graph.walk import origin
 
 
 def owner(name, names):
@@ -69,15 +71,11 @@ def slice_info(variable):
 
 
 def _optimizer_inputs(graph):
-    """Names of ops at most one read away from an input of an Apply op."""
+    """Names of the variables that Apply ops take, or read, as they are."""
     names = set()
     for op in graph.get_operations():
-        if op.type.startswith(("Apply", "ResourceApply", "SparseApply")):
-            for tensor in op.inputs:
-                source = tensor.op
-                if source.type in ("Identity", "ReadVariableOp") and source.inputs:
-                    source = source.inputs[0].op
-                names.add(source.name)
+        if op.type.startswith((*APPLIES, *SPARSE_APPLIES)):
+            names.update(origin(tensor).name for tensor in op.inputs)
     return names
 
 

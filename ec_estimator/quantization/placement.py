@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.layers import kernel_index
+from ec_estimator.graph.op_types import MOVES, SHAPE_OPS
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, choose_layers
 from ec_estimator.graph.walk import ancestors, descendants
 from ec_estimator.quantization import winograd
@@ -29,9 +30,6 @@ _QUANTIZABLE = (
     "BatchMatMul",
     "BatchMatMulV2",
 )
-# They move a tensor's entries about, or hand them on: a quantizer before them serves
-# what comes after.
-MOVES = ("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "PadV2")
 _JOINS = ("Add", "AddV2", "AddN", "ConcatV2")
 _ACTIVATIONS = ("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Tanh", "Sigmoid")
 _AFFINE = (
@@ -190,7 +188,8 @@ def output_axes(op, index):
 
 
 def source_of(tensor):
-    """The tensor that reaches an operand by moves alone, and its reader on the way.
+    """The tensor that reaches an operand by moves alone, and its reader on the way: a
+    quantizer before moves serves all that comes after.
 
     Returns:
       (tensor, (op, index)) where the op's input `index` is the tensor, or None for the
@@ -340,7 +339,7 @@ class _Placing:
     def _end_of_layer(self, tensor):
         """After the bias, the batch norm and the activation that belong to a layer."""
         while True:
-            readers = [r for r in tensor.consumers() if r.type != "Shape"]
+            readers = [r for r in tensor.consumers() if r.type not in SHAPE_OPS]
             if len(readers) != 1 or readers[0] in self._model_outputs:
                 return tensor
             (reader,) = readers
@@ -365,7 +364,7 @@ class _Placing:
 
 
 def _after_activation(tensor):
-    readers = [r for r in tensor.consumers() if r.type != "Shape"]
+    readers = [r for r in tensor.consumers() if r.type not in SHAPE_OPS]
     if len(readers) == 1 and readers[0].type in _ACTIVATIONS:
         return readers[0].outputs[0]
     return tensor

@@ -8,8 +8,9 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
-from ec_estimator.core.state import SCOPE, create_variable
+from ec_estimator.core.state import SCOPE, create_variable, is_state
 from ec_estimator.graph.layers import find_layers, kernel_index
+from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.placement import (
     data_index,
@@ -31,7 +32,6 @@ from ec_estimator.quantization.scales import scales
 REMEMBERED, LOOKED_AT = 8192, 2048
 # Neighbouring samples are so far apart; a prime, so that all channels get their share.
 _STRIDE = 104729
-_ENTERS = ("Enter", "RefEnter")
 
 
 class Step(NamedTuple):
@@ -201,9 +201,7 @@ class Rewired:
             if op in seen:
                 continue
             seen.add(op)
-            if op.type in ("VariableV2", "VarHandleOp") and not op.name.startswith(
-                SCOPE
-            ):
+            if op.type in VARIABLE_OPS and not is_state(op.name):
                 return True
             stack.extend(t.op for t in op.inputs)
         return False
@@ -249,7 +247,7 @@ class Rewired:
         reader = (op, index)
         tensor = op.inputs[index]
         # Once, not in every turn of a loop.
-        while tensor.op.type in _ENTERS:
+        while tensor.op.type in ENTERS:
             reader, tensor = (tensor.op, 0), tensor.op.inputs[0]
         key = (tensor, layer.kernel)
         if key not in self._done:
@@ -306,7 +304,7 @@ def _readers(tensor):
         for op in dict.fromkeys(tensor.consumers())
         if not _is_ours(op)
         and tf_private.forward_op(op) is None
-        and op.type not in ("Shape", "ShapeN", "Size", "Rank")
+        and op.type not in SHAPE_OPS
         for index, read in enumerate(op.inputs)
         if read is tensor
     ]

@@ -12,14 +12,13 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
-from ec_estimator.graph.layers import LAYER_OPS
+from ec_estimator.graph.op_types import LAYER_OPS, SHAPE_OPS
+from ec_estimator.graph.walk import values
 
 # After import_meta_graph only the name tells: gradients/<forward op>_grad/...
 _BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")
 # tf.gradients adds up with these what several readers of a variable give it.
 _SUM_OPS = ("AddN", "AccumulateNV2")
-# These look at a tensor's shape, not at its values.
-_SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "VariableShape")
 
 
 def backward_ops(graph):
@@ -74,7 +73,7 @@ def gate_gradients(graph, backward, name, gate):
     mine = {op for ops in backward.values() for op in ops}
     readers = [
         (reader, read)
-        for read in _reads(graph.get_operation_by_name(name))
+        for read in values(graph.get_operation_by_name(name))
         for reader in dict.fromkeys(read.consumers())
         if reader not in mine
     ]
@@ -125,24 +124,6 @@ def _sums(gradients):
     return list(found)
 
 
-def _reads(variable_op):
-    """The tensors that hold the variable's value outside and inside of loops."""
-    found = []
-    for op in variable_op.outputs[0].consumers():
-        if op.type == "ReadVariableOp":
-            found.append(op.outputs[0])
-        elif op.type == "Identity" and variable_op.type != "VarHandleOp":
-            found.append(op.outputs[0])
-        elif op.type in ("Enter", "Switch") and variable_op.type == "VarHandleOp":
-            for output in op.outputs:
-                found.extend(
-                    reader.outputs[0]
-                    for reader in output.consumers()
-                    if reader.type == "ReadVariableOp"
-                )
-    return found
-
-
 def _gradients(reader, read, ops):
     """What leaves `ops`, the backward pass of `reader`, as the gradient of `read`."""
     inside = set(ops)
@@ -184,7 +165,7 @@ def _computed_from(read, inside):
     stack = [op for op in read.consumers() if op in inside]
     while stack:
         op = stack.pop()
-        if op in seen or op.type in _SHAPE_OPS:
+        if op in seen or op.type in SHAPE_OPS:
             continue
         seen.add(op)
         for output in op.outputs:

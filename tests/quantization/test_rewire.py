@@ -221,3 +221,15 @@ def test_auto_is_unsigned_behind_a_relu_only(tmp_path):
                 low[op.name.split("/")[2]] = session.run(op.inputs[1], feeds)
     assert low["depthwise"] == 0
     assert low["conv"] < 0 and low["dense"] < 0
+
+
+def test_what_a_variable_of_any_type_computes_is_quantized_for_all_readers():
+    with tf.Graph().as_default():
+        scale = tf.raw_ops.Variable(shape=[4], dtype=tf.float32)
+        h = tf.placeholder(tf.float32, [2, 4]) * scale
+        y = tf.layers.dense(h, 3, use_bias=False)
+        other = tf.tanh(h)
+        ec.quantize_graph("eval", None, ec.QuantizerConfig())
+        # A model's input, which no variable computes, is quantized for its layer alone.
+        assert y.op.inputs[0] is not h
+        assert other.op.inputs[0] is y.op.inputs[0]
