@@ -12,11 +12,13 @@ from ec_estimator.graph.op_types import (
     FEEDS,
     HANDS_ON,
     LAYER_OPS,
+    OUTPUT_AXES,
     READS,
     RESHAPES,
     SWITCHES,
     VARIABLE_OPS,
 )
+from ec_estimator.graph.views import simplify
 from ec_estimator.graph.walk import descendants
 
 # Ops that hand a kernel on as it is.
@@ -177,7 +179,7 @@ def _trace_kernel(op, index):
     shape = list(shapes[0])
     shape[axis] = sum(part[axis] for part in shapes)
     steps = steps + _matrix_steps(op, index, op.inputs[index].shape.as_list())
-    view, final = _simplify(tuple(shape), steps)
+    view, final = simplify(tuple(shape), steps)
     # A partitioner that decides for a single part names it so, too.
     name = re.sub(r"/part_\d+$", "", names[0])
     return Kernel(name, names, shapes, axis, view, final)
@@ -241,44 +243,28 @@ def _constant(tensor):
     return tuple(int(v) for v in np.reshape(value, -1))
 
 
-def _matrix_steps(op, index, shape):
-    """Steps from the operand to the matrix [taps, output channels]."""
-    rank = len(shape)
-    if op.type == "Conv2DBackpropInput":
-        # The transposed convolution stores [height, width, out, in].
-        return (("transpose", (0, 1, 3, 2)), ("reshape", (-1, shape[2])))
-    if op.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
-        return (("reshape", (-1, shape[-1])),)
+def output_axes(op, index):
+    """Which axes of a layer's kernel, its op's input `index`, are its output channels.
+
+    y = x W has the matrix as [in, out]; in y = W x it is the other way round.
+    """
+    if op.type in OUTPUT_AXES:
+        return OUTPUT_AXES[op.type]
     batched = op.type.startswith("BatchMatMul")
     flags = ("adj_x", "adj_y") if batched else ("transpose_a", "transpose_b")
-    # y = x W has the kernel as [in, out]; in y = W x it is the other way round.
     swapped = op.get_attr(flags[index]) != (index == 0)
-    if not swapped:
-        return (("reshape", (-1, shape[-1])),)
-    permutation = tuple(range(rank - 2)) + (rank - 1, rank - 2)
-    return (("transpose", permutation), ("reshape", (-1, shape[-2])))
+    return (op.inputs[index].shape.rank - (2 if swapped else 1),)
 
 
-def _simplify(shape, steps):
-    """Drops steps that do nothing and joins reshapes; gives the final shape too."""
-    kept = []
-    current = shape
-    for kind, argument in steps:
-        if kind == "transpose":
-            if argument == tuple(range(len(current))):
-                continue
-            current = tuple(current[axis] for axis in argument)
-        else:
-            size = int(np.prod(current, dtype=np.int64))
-            if -1 in argument:
-                known = int(np.prod([n for n in argument if n != -1], dtype=np.int64))
-                argument = tuple(size // known if n == -1 else n for n in argument)
-            if kept and kept[-1][0] == "reshape":
-                kept.pop()
-            current = argument
-        kept.append((kind, argument))
-    # A reshape that restores the shape it started from was joined from two; what is
-    # left of a tensordot is often exactly that.
-    if kept and kept[0] == ("reshape", shape):
-        kept.pop(0)
-    return tuple(kept), current
+def matrix_view(op, index):
+    """Steps from a layer's kernel, its op's input `index`, to [taps, channels]."""
+    shape = op.inputs[index].shape.as_list()
+    return simplify(tuple(shape), _matrix_steps(op, index, shape))[0]
+
+
+def _matrix_steps(op, index, shape):
+    """Steps from the operand to the matrix [taps, output channels]."""
+    last = output_axes(op, index)
+    order = tuple(axis for axis in range(len(shape)) if axis not in last) + last
+    columns = int(np.prod([shape[axis] for axis in last]))
+    return (("transpose", order), ("reshape", (-1, columns)))

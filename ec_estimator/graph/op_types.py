@@ -94,3 +94,12 @@ LAYER_OPS = {
     "BatchMatMul": (1, 0),
     "BatchMatMulV2": (1, 0),
 }
+# Which axes of a convolution's kernel are its output channels. A depthwise one puts out
+# each input channel so many times.
+OUTPUT_AXES = {
+    "Conv2D": (3,),
+    "Conv3D": (4,),
+    "DepthwiseConv2dNative": (2, 3),
+    # The transposed convolution stores [height, width, out, in].
+    "Conv2DBackpropInput": (2,),
+}

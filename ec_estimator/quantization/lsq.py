@@ -17,6 +17,7 @@ from ec_estimator.quantization.rewire import (
     quantize_training,
 )
 from ec_estimator.quantization.trial import Fits, check_finite, report
+from ec_estimator.rewrite.kernels import to_matrix
 
 # Relative change of a step size in a training step, where no optimizer of the user's
 # trains it: Adam's own default.
@@ -219,13 +220,7 @@ class _Trained(Attached):
         kernel = self.placement.kernels[name]
         variables = {v.op.name: v for v in self._graph.get_collection("variables")}
         parts = [variables[part] for part in kernel.parts]
-        value = tf.concat(parts, kernel.axis) if len(parts) > 1 else parts[0] + 0
-        channels = self.placement.quantizers[name].steps
-        if channels == kernel.matrix_shape[1]:
-            for kind, argument in kernel.view:
-                move = tf.reshape if kind == "reshape" else tf.transpose
-                value = move(value, argument)
-        return tf.reshape(value, [-1, channels])
+        return to_matrix(kernel, parts if len(parts) > 1 else [parts[0] + 0])
 
     def _summarize(self):
         """TensorBoard: step size, range, and how much of a tensor is clipped."""

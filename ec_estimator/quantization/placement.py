@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.graph.layers import kernel_index
+from ec_estimator.graph.layers import kernel_index, output_axes
 from ec_estimator.graph.op_types import MOVES, SHAPE_OPS
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, choose_layers
 from ec_estimator.graph.walk import ancestors, descendants
@@ -173,20 +173,6 @@ def data_index(op, kernel_index):
     return 1 - kernel_index
 
 
-def output_axes(op, index):
-    """Which axes of an op's kernel, its input `index`, are its output channels."""
-    rank = op.inputs[index].shape.rank
-    if op.type == "Conv2DBackpropInput":
-        return (2,)
-    if op.type == "DepthwiseConv2dNative":
-        return (2, 3)
-    if op.type == "Conv2D":
-        return (3,)
-    flags = ("adj_x", "adj_y") if "Batch" in op.type else ("transpose_a", "transpose_b")
-    swapped = op.get_attr(flags[index]) != (index == 0)
-    return (rank - 2,) if swapped else (rank - 1,)
-
-
 def source_of(tensor):
     """The tensor that reaches an operand by moves alone, and its reader on the way: a
     quantizer before moves serves all that comes after.
@@ -217,6 +203,11 @@ class _Placing:
         self._made = {}
         self._by_tensor = {}
         self._outputs = {}
+        # A kernel that several layers read is quantized as the first one views it.
+        self._kernels = {}
+        for layer in chosen:
+            if layer.kernel:
+                self._kernels.setdefault(layer.kernel.name, layer.kernel)
         ops = {
             layer.op: self._graph.get_operation_by_name(layer.op) for layer in chosen
         }
@@ -282,7 +273,7 @@ class _Placing:
             tuple(layers),
             self._outputs,
             self._made,
-            {layer.kernel.name: layer.kernel for layer in self._chosen if layer.kernel},
+            self._kernels,
         )
 
     def _weights(self, op, index, name):

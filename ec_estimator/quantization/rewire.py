@@ -9,12 +9,16 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import SCOPE, create_variable, is_state
-from ec_estimator.graph.layers import find_layers, kernel_index
+from ec_estimator.graph.layers import (
+    find_layers,
+    kernel_index,
+    matrix_view,
+    output_axes,
+)
 from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.placement import (
     data_index,
-    output_axes,
     source_of,
 )
 from ec_estimator.quantization.quantizers import (
@@ -26,6 +30,7 @@ from ec_estimator.quantization.quantizers import (
     trained_step,
 )
 from ec_estimator.quantization.scales import scales
+from ec_estimator.rewrite.kernels import follow, go_back
 
 # Of each tensor's values, the last so many that were looked at are remembered, and so
 # many are looked at in each step.
@@ -243,7 +248,6 @@ class Rewired:
     def _quantize_kernel(self, op, layer):
         kernel = self.placement.kernels[layer.kernel]
         index = kernel_index(op, kernel)
-        axes = output_axes(op, index)
         reader = (op, index)
         tensor = op.inputs[index]
         # Once, not in every turn of a loop.
@@ -253,21 +257,17 @@ class Rewired:
         if key not in self._done:
             with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
                 with tf.name_scope(_scope(layer.kernel)):
-                    self._done[key] = self._kernel(tensor, axes, layer.kernel)
+                    self._done[key] = self._kernel(tensor, op, index, layer.kernel)
         tf_private.replace_input(*reader, self._done[key])
 
-    def _kernel(self, tensor, axes, name):
-        """Quantizes a kernel whose output channels are on any axes."""
-        shape = tensor.shape.as_list()
-        order = [a for a in range(len(shape)) if a not in axes] + list(axes)
-        if order == list(range(len(shape))) and len(axes) == 1:
+    def _kernel(self, tensor, op, index, name):
+        """Quantizes a kernel that comes in at an op's input; its channels may be on any
+        axes."""
+        if output_axes(op, index) == (tensor.shape.rank - 1,):
             return self.fake_quantize([tensor], name)[0]
-        moved = tf.transpose(tensor, order)
-        channels = int(np.prod([shape[a] for a in axes]))
-        [matrix] = self.fake_quantize([tf.reshape(moved, [-1, channels])], name)
-        return tf.transpose(
-            tf.reshape(matrix, [shape[a] for a in order]), np.argsort(order)
-        )
+        view = matrix_view(op, index)
+        [matrix] = self.fake_quantize([follow(view, tensor)], name)
+        return go_back(view, matrix, tensor.shape.as_list())
 
     def _to_winograd(self, op, layer):
         """Has a convolution's readers read its Winograd form."""
