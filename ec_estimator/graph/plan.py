@@ -158,7 +158,8 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
     served = None
     if outputs is not None:
         served = {op.name for op in ancestors(outputs)}
-    reasons = [_model_reason(graph, layer, served) for layer in layers]
+    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
+    reasons = [_model_reason(layer, served, trainable) for layer in layers]
     reasons = _without_embeddings(graph, layers, reasons)
     model = Model(graph, layers, outputs, losses, reasons)
     decisions = {}
@@ -192,13 +193,12 @@ def _unique(names):
     return tuple(collections.OrderedDict.fromkeys(names))
 
 
-def _model_reason(graph, layer, served):
+def _model_reason(layer, served, trainable):
     """Why no compressor can take the layer; "" if one can."""
     if not layer.kernel:
         return layer.reason
     if served is not None and layer.op not in served:
         return TRAINS_ONLY
-    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
     kernels_train = not trainable.isdisjoint(layer.kernel.parts)
     # `trainable=is_training` makes nothing trainable in the surveyed mode: then the
     # collection says nothing.

@@ -8,14 +8,19 @@ from ec_estimator.graph.walk import origin
 
 
 def owner(name, names):
-    """The variable among `names` that `name` belongs to, or None.
+    """The variable among `names`, a set or dict, that `name` belongs to, or None.
 
     TensorFlow names what belongs to a variable `.../<variable>/<what>`, under whatever
     scope it was made in; the longest match is the owner. A variable of the same name in
     another scope (a teacher's `teacher/dense/kernel`) belongs to nobody.
     """
-    owners = [n for n in names if f"/{n}/" in f"/{name}" and n != name]
-    return max(owners, key=len, default=None)
+    pieces = name.split("/")
+    inside = (
+        "/".join(pieces[start:end])
+        for end in range(1, len(pieces))
+        for start in range(end)
+    )
+    return max((n for n in inside if n in names), key=len, default=None)
 
 
 def model_variables(graph):

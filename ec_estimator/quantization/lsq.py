@@ -198,8 +198,9 @@ class _Trained(Attached):
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
             steps = self._rewired.steps
+            variables = {v.op.name: v for v in self._graph.get_collection("variables")}
             kernels = {
-                name: self._kernel_matrix(name)
+                name: self._kernel_matrix(name, variables)
                 for name in steps
                 if steps[name].recent is None
             }
@@ -212,13 +213,12 @@ class _Trained(Attached):
             self._tensor_fits = Fits(self._rewired, tensors, companions).found
             self._count = self._trials.assign(self._new_trials)
 
-    def _kernel_matrix(self, name):
+    def _kernel_matrix(self, name, variables):
         """A kernel as [taps, channels], from its variables; or, for a Winograd
         convolution, what its transformed kernel is."""
         if name not in self.placement.kernels:
             return self._rewired.quantized[name][0]
         kernel = self.placement.kernels[name]
-        variables = {v.op.name: v for v in self._graph.get_collection("variables")}
         parts = [variables[part] for part in kernel.parts]
         return to_matrix(kernel, parts if len(parts) > 1 else [parts[0] + 0])
 

@@ -112,10 +112,9 @@ def place(config, model):
     )
     notes = _notes(placement) if chosen else ()
     if config.int8_winograd:
+        turned = {layer.op for layer in placement.layers if layer.winograd}
         decisions = [
-            f"{COMPRESSED} (Winograd)"
-            if any(q.op == layer.op and q.winograd for q in placement.layers)
-            else decision
+            f"{COMPRESSED} (Winograd)" if layer.op in turned else decision
             for layer, decision in zip(model.layers, decisions)
         ]
     return Decisions(decisions, kernels, placement, notes)
@@ -214,19 +213,25 @@ class _Placing:
         self._ops = ops
         self._model_outputs = {t.op for t in model.outputs or ()}
         self._layer_ops = set(ops.values())
+        # The layers and all that depends on them.
+        self._behind = descendants(self._layer_ops)
         self._ends = self._first_and_last()
 
     def _first_and_last(self):
         """The layers that no other quantized layer is before, or behind."""
         if self._config.first_last_bits is None:
             return set()
-        ends = set()
-        for op in self._layer_ops:
-            before = ancestors(list(op.inputs))
-            behind = descendants(r for t in op.outputs for r in t.consumers())
-            if not before & self._layer_ops or not behind & self._layer_ops:
-                ends.add(op)
-        return ends
+        ahead = ancestors(t for op in self._layer_ops for t in op.outputs)
+        return {
+            op
+            for op in self._layer_ops
+            if not self._come_after_layers(op.inputs)
+            or ahead.isdisjoint(r for t in op.outputs for r in t.consumers())
+        }
+
+    def _come_after_layers(self, tensors):
+        """Whether any of the tensors depends on what a layer puts out."""
+        return any(tensor.op in self._behind for tensor in tensors)
 
     def _bits(self, op, bits):
         return self._config.first_last_bits if op in self._ends else bits
@@ -315,16 +320,15 @@ class _Placing:
         for layer in self._chosen:
             op = self._ops[layer.op]
             self._output(self._end_of_layer(op.outputs[0]), op)
-        behind = descendants(self._layer_ops)
         for op in self._graph.get_operations():
-            if op.type in _JOINS and op in behind and self._joins_layers(op):
+            if op.type in _JOINS and op in self._behind and self._joins_layers(op):
                 self._output(_after_activation(op.outputs[0]), op)
 
     def _joins_layers(self, op):
         """Whether an op brings two tensors together that layers put out, and is not an
         addition of a bias."""
         tensors = [t for t in op.inputs if t.dtype == tf.float32]
-        computed = [t for t in tensors if ancestors([t]) & self._layer_ops]
+        computed = [t for t in tensors if t.op in self._behind]
         return len(computed) > 1 and op.outputs[0].dtype == tf.float32
 
     def _end_of_layer(self, tensor):
@@ -337,9 +341,7 @@ class _Placing:
             if reader.type in _ACTIVATIONS:
                 return reader.outputs[0]
             others = [t for t in reader.inputs if t is not tensor]
-            if reader.type not in _AFFINE or any(
-                ancestors([t]) & self._layer_ops for t in others
-            ):
+            if reader.type not in _AFFINE or self._come_after_layers(others):
                 return tensor
             tensor = reader.outputs[0]
 

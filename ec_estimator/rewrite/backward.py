@@ -21,8 +21,19 @@ _BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")
 _SUM_OPS = ("AddN", "AccumulateNV2")
 
 
+class BackwardPass(dict):
+    """{name of a forward op: [ops of its backward pass]}, in order of creation.
+
+    ops: all of them.
+    """
+
+    def __init__(self, index):
+        super().__init__(index)
+        self.ops = frozenset(op for ops in index.values() for op in ops)
+
+
 def backward_ops(graph):
-    """{name of a forward op: [ops of its backward pass]}, in order of creation."""
+    """The BackwardPass of a graph; it is empty if no gradients were taken."""
     index = collections.defaultdict(list)
     for op in graph.get_operations():
         forward = tf_private.forward_op(op)
@@ -32,7 +43,7 @@ def backward_ops(graph):
             match = _BY_NAME.search(op.name)
             if match:
                 index[match.group(1)].append(op)
-    return index
+    return BackwardPass(index)
 
 
 def forward_ends(graph, backward):
@@ -70,12 +81,11 @@ def gate_gradients(graph, backward, name, gate):
     Returns:
       Names of the kernel's readers whose gradients were not found.
     """
-    mine = {op for ops in backward.values() for op in ops}
     readers = [
         (reader, read)
         for read in values(graph.get_operation_by_name(name))
         for reader in dict.fromkeys(read.consumers())
-        if reader not in mine
+        if reader not in backward.ops
     ]
     found, missed = {}, []
     for reader, read in readers:
