@@ -3,6 +3,8 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
+from ec_estimator.graph.views import column_axes
+
 
 class LayerUse(NamedTuple):
     """How a layer uses its kernel.
@@ -88,10 +90,7 @@ def _rows(op, kernel):
 
 
 def _output_axes(layer, produced):
-    if layer.op_type == "DepthwiseConv2dNative" and len(layer.kernel.shape) == 4:
-        return (2, 3)
-    if len(produced) < 2:
-        return tuple(produced)
-    # A kernel that is used both ways round, as in a tied autoencoder.
-    turned = layer.kernel.view and layer.kernel.view[0][0] == "transpose"
-    return (produced[0] if turned else produced[-1],)
+    """Of the kernel's variable; none where its channels were not followed."""
+    if produced or layer.op_type == "DepthwiseConv2dNative":
+        return column_axes(layer.kernel)
+    return ()

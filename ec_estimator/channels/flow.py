@@ -4,10 +4,12 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.births import Births
 from ec_estimator.channels.labels import Labels
-from ec_estimator.channels.operands import Fillers, is_table, is_zero_with
+from ec_estimator.channels.operands import Fillers, is_zero_with
 from ec_estimator.channels.rules import RULES, SHAPE_OPERAND
 from ec_estimator.channels.values import Values
-from ec_estimator.graph.layers import VARIABLE_OPS, fed_ops
+from ec_estimator.graph.layers import fed_ops
+from ec_estimator.graph.op_types import VARIABLE_OPS
+from ec_estimator.graph.walk import is_looked_up
 
 
 class Flow:
@@ -62,7 +64,7 @@ class Flow:
         dtype = tf.as_dtype(op.get_attr("dtype"))
         if not dtype.is_floating or not shape.is_fully_defined():
             return
-        table = is_table(op)
+        table = is_looked_up(op)
         axes = []
         for axis, size in enumerate(shape.as_list()):
             # A vocabulary has no channels, and may be huge.

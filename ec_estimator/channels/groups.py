@@ -16,7 +16,8 @@ import numpy as np
 
 from ec_estimator.channels.flow import Flow
 from ec_estimator.core import tf_private
-from ec_estimator.graph.layers import LAYER_OPS, fed_ops
+from ec_estimator.graph.layers import fed_ops
+from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.walk import ancestors
 
 

@@ -1,40 +1,30 @@
-"""What an operand is beside its labels: a table, a filler, zero with a variable."""
+"""What an operand is beside its labels: a filler, or zero with a variable."""
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.graph.layers import VARIABLE_OPS
+from ec_estimator.graph.op_types import (
+    CASTS,
+    FAKE_QUANTIZES,
+    HANDS_ON,
+    READS,
+    RESHAPES,
+    VARIABLE_OPS,
+)
 
 # Constants of one value, and what is drawn entry by entry, fit any channels.
 _FITS_ANYTHING = ("Fill", "RandomUniform", "RandomStandardNormal", "TruncatedNormal")
-_LOOKUPS = ("Gather", "GatherV2", "ResourceGather")
 # A slice of what these put out is zero where that of all, or of any, of some of their
 # inputs is.
 _FIRST, _EVERY = (all, slice(0, 1)), (all, slice(None))
 _ZERO_KEEPING = {
-    **dict.fromkeys(["Identity", "ReadVariableOp", "Cast", "Switch"], _FIRST),
-    **dict.fromkeys(["Reshape", "Squeeze", "ExpandDims", "Transpose"], _FIRST),
+    **dict.fromkeys([*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES], _FIRST),
+    **dict.fromkeys([*RESHAPES, "Transpose"], _FIRST),
     **dict.fromkeys(["StopGradient", "Neg", "Abs", "Sign", "Tanh", "RealDiv"], _FIRST),
-    **dict.fromkeys(["FakeQuantWithMinMaxVars"], _FIRST),
     **dict.fromkeys(["Add", "AddV2", "AddN", "Sub", "Merge"], _EVERY),
     "Mul": (any, slice(None)),
     "Split": (all, slice(1, 2)),
     "ConcatV2": (all, slice(0, -1)),
 }
-
-
-def is_table(variable):
-    """Whether rows of a variable's op are looked up."""
-    return any(reader.type in _LOOKUPS for reader in _value_readers(variable))
-
-
-def _value_readers(op):
-    """Ops that read a variable's value."""
-    for tensor in op.outputs:
-        for reader in tensor.consumers():
-            if reader.type in ("Identity", "ReadVariableOp"):
-                yield from reader.outputs[0].consumers()
-            else:
-                yield reader
 
 
 class Fillers:

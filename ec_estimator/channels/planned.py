@@ -9,15 +9,9 @@ from typing import Dict, NamedTuple, Tuple
 
 from ec_estimator.channels.flow import Flow
 from ec_estimator.channels.groups import Reading, in_order
+from ec_estimator.graph.op_types import ASSIGNMENTS
 from ec_estimator.graph.variables import initializers
-from ec_estimator.graph.walk import ancestors, descendants
-
-_ASSIGNMENTS = (
-    *("Assign", "AssignAdd", "AssignSub"),
-    *("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"),
-)
-# Ops that hand a reference or a handle on.
-_ALIASES = ("Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity", "Identity")
+from ec_estimator.graph.walk import ancestors, descendants, origin
 
 
 class Planned(NamedTuple):
@@ -46,7 +40,7 @@ def planned_channels(graph, losses, plan, backward=frozenset()):
     flow = Flow(graph)
     in_loss, later = ancestors(losses), descendants(backward)
     forward = {op for op in graph.get_operations() if op not in later}
-    writes = {op for op in forward if op.type in _ASSIGNMENTS}
+    writes = {op for op in forward if op.type in ASSIGNMENTS}
     for op in in_order((forward | in_loss) - writes):
         flow.visit(op)
     for op in writes - initializers(graph):
@@ -84,9 +78,7 @@ def planned_channels(graph, losses, plan, backward=frozenset()):
 def _unite_written(flow, op):
     """An assignment binds a variable to what it writes, such as the moving mean of a
     batch norm to the channels it is the mean of."""
-    target = op.inputs[0].op
-    while target.type in _ALIASES:
-        target = target.inputs[0].op
-    for vector, written in zip(flow.born.get(target.name, ()), flow.axes(op.inputs[1])):
+    target, update = origin(op.inputs[0]), op.inputs[ASSIGNMENTS[op.type]]
+    for vector, written in zip(flow.born.get(target.name, ()), flow.axes(update)):
         if vector is not None and written is not None and len(vector) == len(written):
             flow.labels.unite(vector, written)

@@ -6,28 +6,23 @@ from typing import Optional, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.graph.op_types import (
+    CASTS,
+    FAKE_QUANTIZES,
+    FEEDS,
+    HANDS_ON,
+    LAYER_OPS,
+    OUTPUT_AXES,
+    READS,
+    RESHAPES,
+    SWITCHES,
+    VARIABLE_OPS,
+)
+from ec_estimator.graph.views import simplify
 from ec_estimator.graph.walk import descendants
 
-VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable")
-# Where data comes into a graph: the beginnings of their types' names.
-_FEEDS = ("Placeholder", "IteratorGetNext", "QueueDequeue", "Unstage", "PyFunc")
 # Ops that hand a kernel on as it is.
-_PASS_THROUGH = (
-    *("Identity", "ReadVariableOp", "Enter", "RefEnter", "Cast", "Switch"),
-    *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"),
-)
-# The layers, and which input of each can hold the kernel. A matrix product may have
-# it on either side.
-LAYER_OPS = {
-    "Conv2D": (1,),
-    "Conv3D": (1,),
-    "DepthwiseConv2dNative": (1,),
-    "Conv2DBackpropInput": (1,),
-    "MatMul": (1, 0),
-    "SparseMatMul": (1, 0),
-    "BatchMatMul": (1, 0),
-    "BatchMatMulV2": (1, 0),
-}
+_PASS_THROUGH = (*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +107,7 @@ def _layer(op, fed):
 def fed_ops(graph):
     """Ops that depend on the data that the model works on."""
     ops = graph.get_operations()
-    stack = [op for op in ops if op.type.startswith(_FEEDS)]
+    stack = [op for op in ops if op.type.startswith(FEEDS)]
     # Scalars are switches and rates.
     if all(tensor.shape.rank == 0 for op in stack for tensor in op.outputs):
         stack.extend(_constant_data(ops))
@@ -127,8 +122,7 @@ def fed_ops(graph):
                     for reader in tensor.consumers()
                     # What a conditional decides by is not in what it hands on: a
                     # kernel inside stays a kernel.
-                    if reader.type not in ("Switch", "RefSwitch")
-                    or tensor is reader.inputs[0]
+                    if reader.type not in SWITCHES or tensor is reader.inputs[0]
                 )
     return seen
 
@@ -185,7 +179,7 @@ def _trace_kernel(op, index):
     shape = list(shapes[0])
     shape[axis] = sum(part[axis] for part in shapes)
     steps = steps + _matrix_steps(op, index, op.inputs[index].shape.as_list())
-    view, final = _simplify(tuple(shape), steps)
+    view, final = simplify(tuple(shape), steps)
     # A partitioner that decides for a single part names it so, too.
     name = re.sub(r"/part_\d+$", "", names[0])
     return Kernel(name, names, shapes, axis, view, final)
@@ -202,7 +196,7 @@ def _trace(tensor):
         return [(op.name, _variable_shape(op))], 0, ()
     if op.type in _PASS_THROUGH:
         return _trace(op.inputs[0])
-    if op.type in ("Reshape", "Squeeze", "ExpandDims"):
+    if op.type in RESHAPES:
         sources, axis, steps = _trace(op.inputs[0])
         return sources, axis, steps + (("reshape", _static_shape(tensor)),)
     if op.type == "Transpose":
@@ -249,44 +243,28 @@ def _constant(tensor):
     return tuple(int(v) for v in np.reshape(value, -1))
 
 
-def _matrix_steps(op, index, shape):
-    """Steps from the operand to the matrix [taps, output channels]."""
-    rank = len(shape)
-    if op.type == "Conv2DBackpropInput":
-        # The transposed convolution stores [height, width, out, in].
-        return (("transpose", (0, 1, 3, 2)), ("reshape", (-1, shape[2])))
-    if op.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
-        return (("reshape", (-1, shape[-1])),)
+def output_axes(op, index):
+    """Which axes of a layer's kernel, its op's input `index`, are its output channels.
+
+    y = x W has the matrix as [in, out]; in y = W x it is the other way round.
+    """
+    if op.type in OUTPUT_AXES:
+        return OUTPUT_AXES[op.type]
     batched = op.type.startswith("BatchMatMul")
     flags = ("adj_x", "adj_y") if batched else ("transpose_a", "transpose_b")
-    # y = x W has the kernel as [in, out]; in y = W x it is the other way round.
     swapped = op.get_attr(flags[index]) != (index == 0)
-    if not swapped:
-        return (("reshape", (-1, shape[-1])),)
-    permutation = tuple(range(rank - 2)) + (rank - 1, rank - 2)
-    return (("transpose", permutation), ("reshape", (-1, shape[-2])))
+    return (op.inputs[index].shape.rank - (2 if swapped else 1),)
 
 
-def _simplify(shape, steps):
-    """Drops steps that do nothing and joins reshapes; gives the final shape too."""
-    kept = []
-    current = shape
-    for kind, argument in steps:
-        if kind == "transpose":
-            if argument == tuple(range(len(current))):
-                continue
-            current = tuple(current[axis] for axis in argument)
-        else:
-            size = int(np.prod(current, dtype=np.int64))
-            if -1 in argument:
-                known = int(np.prod([n for n in argument if n != -1], dtype=np.int64))
-                argument = tuple(size // known if n == -1 else n for n in argument)
-            if kept and kept[-1][0] == "reshape":
-                kept.pop()
-            current = argument
-        kept.append((kind, argument))
-    # A reshape that restores the shape it started from was joined from two; what is
-    # left of a tensordot is often exactly that.
-    if kept and kept[0] == ("reshape", shape):
-        kept.pop(0)
-    return tuple(kept), current
+def matrix_view(op, index):
+    """Steps from a layer's kernel, its op's input `index`, to [taps, channels]."""
+    shape = op.inputs[index].shape.as_list()
+    return simplify(tuple(shape), _matrix_steps(op, index, shape))[0]
+
+
+def _matrix_steps(op, index, shape):
+    """Steps from the operand to the matrix [taps, output channels]."""
+    last = output_axes(op, index)
+    order = tuple(axis for axis in range(len(shape)) if axis not in last) + last
+    columns = int(np.prod([shape[axis] for axis in last]))
+    return (("transpose", order), ("reshape", (-1, columns)))

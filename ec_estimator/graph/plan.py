@@ -8,11 +8,9 @@ from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.coverage import COMPRESSED, Coverage, coverage_of
 from ec_estimator.graph.layers import Kernel, Layer
-from ec_estimator.graph.walk import ancestors
+from ec_estimator.graph.walk import ancestors, is_looked_up
 
 TRAINS_ONLY = "only trains: the predictions do not read it"
-_LOOKUPS = ("Gather", "GatherV2", "GatherNd", "ResourceGather", "ResourceGatherNd")
-_HANDS_ON = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch")
 
 
 class Model(NamedTuple):
@@ -157,7 +155,8 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
     served = None
     if outputs is not None:
         served = {op.name for op in ancestors(outputs)}
-    reasons = [_model_reason(graph, layer, served) for layer in layers]
+    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
+    reasons = [_model_reason(layer, served, trainable) for layer in layers]
     reasons = _without_embeddings(graph, layers, reasons)
     model = Model(graph, layers, outputs, losses, reasons)
     decisions = {}
@@ -191,13 +190,12 @@ def _unique(names):
     return tuple(collections.OrderedDict.fromkeys(names))
 
 
-def _model_reason(graph, layer, served):
+def _model_reason(layer, served, trainable):
     """Why no compressor can take the layer; "" if one can."""
     if not layer.kernel:
         return layer.reason
     if served is not None and layer.op not in served:
         return TRAINS_ONLY
-    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
     kernels_train = not trainable.isdisjoint(layer.kernel.parts)
     # `trainable=is_training` makes nothing trainable in the surveyed mode: then the
     # collection says nothing.
@@ -209,19 +207,14 @@ def _model_reason(graph, layer, served):
 def _without_embeddings(graph, layers, reasons):
     """A table that is looked up stays dense, also where a layer multiplies with it."""
 
-    def is_looked_up(kernel):
-        stack = [graph.get_operation_by_name(part) for part in kernel.parts]
-        while stack:
-            for reader in (r for t in stack.pop().outputs for r in t.consumers()):
-                if reader.type in _LOOKUPS or reader.type.startswith("SparseSegment"):
-                    return True
-                if reader.type in _HANDS_ON:
-                    stack.append(reader)
-        return False
-
+    tables = {
+        part
+        for part in {p for layer in layers if layer.kernel for p in layer.kernel.parts}
+        if is_looked_up(graph.get_operation_by_name(part))
+    }
     return [
         f"its kernel {layer.kernel.name!r} is an embedding table"
-        if layer.kernel and not reason and is_looked_up(layer.kernel)
+        if layer.kernel and not reason and not tables.isdisjoint(layer.kernel.parts)
         else reason
         for layer, reason in zip(layers, reasons)
     ]

@@ -3,17 +3,24 @@ import re
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
+from ec_estimator.graph.op_types import APPLIES, SPARSE_APPLIES
+from ec_estimator.graph.walk import origin
 
 
 def owner(name, names):
-    """The variable among `names` that `name` belongs to, or None.
+    """The variable among `names`, a set or dict, that `name` belongs to, or None.
 
     TensorFlow names what belongs to a variable `.../<variable>/<what>`, under whatever
     scope it was made in; the longest match is the owner. A variable of the same name in
     another scope (a teacher's `teacher/dense/kernel`) belongs to nobody.
     """
-    owners = [n for n in names if f"/{n}/" in f"/{name}" and n != name]
-    return max(owners, key=len, default=None)
+    pieces = name.split("/")
+    inside = (
+        "/".join(pieces[start:end])
+        for end in range(1, len(pieces))
+        for start in range(end)
+    )
+    return max((n for n in inside if n in names), key=len, default=None)
 
 
 def model_variables(graph):
@@ -69,15 +76,11 @@ def slice_info(variable):
 
 
 def _optimizer_inputs(graph):
-    """Names of ops at most one read away from an input of an Apply op."""
+    """Names of the variables that Apply ops take, or read, as they are."""
     names = set()
     for op in graph.get_operations():
-        if op.type.startswith(("Apply", "ResourceApply", "SparseApply")):
-            for tensor in op.inputs:
-                source = tensor.op
-                if source.type in ("Identity", "ReadVariableOp") and source.inputs:
-                    source = source.inputs[0].op
-                names.add(source.name)
+        if op.type.startswith((*APPLIES, *SPARSE_APPLIES)):
+            names.update(origin(tensor).name for tensor in op.inputs)
     return names
 
 

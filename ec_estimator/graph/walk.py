@@ -1,4 +1,7 @@
-"""Which ops feed which."""
+"""Which ops feed which, and the way between a variable and its readers."""
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.graph.op_types import CASTS, HANDS_ON, LOOKUPS, READS
 
 
 def ancestors(tensors):
@@ -25,3 +28,54 @@ def descendants(ops):
                 reader for tensor in op.outputs for reader in tensor.consumers()
             )
     return seen
+
+
+def origin(tensor):
+    """The op whose value, reference or handle a tensor is: a variable, if that is what
+    was read, or whatever computed it."""
+    op = tensor.op
+    while op.inputs and op.type in (*HANDS_ON, *READS):
+        op = op.inputs[0].op
+    return op
+
+
+def is_alias(tensor):
+    """Whether a tensor is a reference or a handle, and no value."""
+    return tensor.dtype == tf.resource or tensor.dtype != tensor.dtype.base_dtype
+
+
+def aliases(variable_op):
+    """The tensors that are the variable: what its op puts out, and what hands that on
+    into conditionals and loops."""
+    found = list(variable_op.outputs)
+    for alias in found:
+        for reader in dict.fromkeys(alias.consumers()):
+            if reader.type in HANDS_ON:
+                found.extend(t for t in reader.outputs if is_alias(t))
+    return found
+
+
+def values(variable_op):
+    """The tensors that hold the variable's value, as it is read from its aliases."""
+    return [
+        output
+        for alias in aliases(variable_op)
+        for reader in dict.fromkeys(alias.consumers())
+        if reader.type in (*HANDS_ON, *READS)
+        for output in reader.outputs
+        if not is_alias(output)
+    ]
+
+
+def is_looked_up(variable_op):
+    """Whether single rows of the variable are read, in whatever precision."""
+    seen = set()
+    stack = list(variable_op.outputs)
+    while stack:
+        for reader in stack.pop().consumers():
+            if reader.type in LOOKUPS:
+                return True
+            if reader.type in (*HANDS_ON, *READS, *CASTS) and reader not in seen:
+                seen.add(reader)
+                stack.extend(reader.outputs)
+    return False

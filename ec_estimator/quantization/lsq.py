@@ -18,6 +18,7 @@ from ec_estimator.quantization.rewire import (
     quantize_training,
 )
 from ec_estimator.quantization.trial import Fits, check_finite, report
+from ec_estimator.rewrite.kernels import to_matrix
 
 # Relative change of a step size in a training step, where no optimizer of the user's
 # trains it: Adam's own default.
@@ -198,8 +199,9 @@ class _Trained(Attached):
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
             steps = self._rewired.steps
+            variables = {v.op.name: v for v in self._graph.get_collection("variables")}
             kernels = {
-                name: self._kernel_matrix(name)
+                name: self._kernel_matrix(name, variables)
                 for name in steps
                 if steps[name].recent is None
             }
@@ -213,21 +215,14 @@ class _Trained(Attached):
             self._count = self.trial_counter.assign(self._new_trials)
         return every_step
 
-    def _kernel_matrix(self, name):
+    def _kernel_matrix(self, name, variables):
         """A kernel as [taps, channels], from its variables; or, for a Winograd
         convolution, what its transformed kernel is."""
         if name not in self.placement.kernels:
             return self._rewired.quantized[name][0]
         kernel = self.placement.kernels[name]
-        variables = {v.op.name: v for v in self._graph.get_collection("variables")}
         parts = [variables[part] for part in kernel.parts]
-        value = tf.concat(parts, kernel.axis) if len(parts) > 1 else parts[0] + 0
-        channels = self.placement.quantizers[name].steps
-        if channels == kernel.matrix_shape[1]:
-            for kind, argument in kernel.view:
-                move = tf.reshape if kind == "reshape" else tf.transpose
-                value = move(value, argument)
-        return tf.reshape(value, [-1, channels])
+        return to_matrix(kernel, parts if len(parts) > 1 else [parts[0] + 0])
 
     def _summarize(self):
         """TensorBoard: step size, range, and how much of a tensor is clipped."""

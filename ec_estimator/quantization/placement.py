@@ -8,7 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.graph.layers import kernel_index
+from ec_estimator.graph.layers import kernel_index, output_axes
+from ec_estimator.graph.op_types import MOVES, SHAPE_OPS
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, choose_layers
 from ec_estimator.graph.walk import ancestors, descendants
 from ec_estimator.quantization import winograd
@@ -29,9 +30,6 @@ _QUANTIZABLE = (
     "BatchMatMul",
     "BatchMatMulV2",
 )
-# They move a tensor's entries about, or hand them on: a quantizer before them serves
-# what comes after.
-MOVES = ("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "PadV2")
 _JOINS = ("Add", "AddV2", "AddN", "ConcatV2")
 _ACTIVATIONS = ("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Tanh", "Sigmoid")
 _AFFINE = (
@@ -114,10 +112,9 @@ def place(config, model):
     )
     notes = _notes(placement) if chosen else ()
     if config.int8_winograd:
+        turned = {layer.op for layer in placement.layers if layer.winograd}
         decisions = [
-            f"{COMPRESSED} (Winograd)"
-            if any(q.op == layer.op and q.winograd for q in placement.layers)
-            else decision
+            f"{COMPRESSED} (Winograd)" if layer.op in turned else decision
             for layer, decision in zip(model.layers, decisions)
         ]
     return Decisions(decisions, kernels, placement, notes)
@@ -175,22 +172,9 @@ def data_index(op, kernel_index):
     return 1 - kernel_index
 
 
-def output_axes(op, index):
-    """Which axes of an op's kernel, its input `index`, are its output channels."""
-    rank = op.inputs[index].shape.rank
-    if op.type == "Conv2DBackpropInput":
-        return (2,)
-    if op.type == "DepthwiseConv2dNative":
-        return (2, 3)
-    if op.type == "Conv2D":
-        return (3,)
-    flags = ("adj_x", "adj_y") if "Batch" in op.type else ("transpose_a", "transpose_b")
-    swapped = op.get_attr(flags[index]) != (index == 0)
-    return (rank - 2,) if swapped else (rank - 1,)
-
-
 def source_of(tensor):
-    """The tensor that reaches an operand by moves alone, and its reader on the way.
+    """The tensor that reaches an operand by moves alone, and its reader on the way: a
+    quantizer before moves serves all that comes after.
 
     Returns:
       (tensor, (op, index)) where the op's input `index` is the tensor, or None for the
@@ -218,25 +202,36 @@ class _Placing:
         self._made = {}
         self._by_tensor = {}
         self._outputs = {}
+        # A kernel that several layers read is quantized as the first one views it.
+        self._kernels = {}
+        for layer in chosen:
+            if layer.kernel:
+                self._kernels.setdefault(layer.kernel.name, layer.kernel)
         ops = {
             layer.op: self._graph.get_operation_by_name(layer.op) for layer in chosen
         }
         self._ops = ops
         self._model_outputs = {t.op for t in model.outputs or ()}
         self._layer_ops = set(ops.values())
+        # The layers and all that depends on them.
+        self._behind = descendants(self._layer_ops)
         self._ends = self._first_and_last()
 
     def _first_and_last(self):
         """The layers that no other quantized layer is before, or behind."""
         if self._config.first_last_bits is None:
             return set()
-        ends = set()
-        for op in self._layer_ops:
-            before = ancestors(list(op.inputs))
-            behind = descendants(r for t in op.outputs for r in t.consumers())
-            if not before & self._layer_ops or not behind & self._layer_ops:
-                ends.add(op)
-        return ends
+        ahead = ancestors(t for op in self._layer_ops for t in op.outputs)
+        return {
+            op
+            for op in self._layer_ops
+            if not self._come_after_layers(op.inputs)
+            or ahead.isdisjoint(r for t in op.outputs for r in t.consumers())
+        }
+
+    def _come_after_layers(self, tensors):
+        """Whether any of the tensors depends on what a layer puts out."""
+        return any(tensor.op in self._behind for tensor in tensors)
 
     def _bits(self, op, bits):
         return self._config.first_last_bits if op in self._ends else bits
@@ -283,7 +278,7 @@ class _Placing:
             tuple(layers),
             self._outputs,
             self._made,
-            {layer.kernel.name: layer.kernel for layer in self._chosen if layer.kernel},
+            self._kernels,
         )
 
     def _weights(self, op, index, name):
@@ -325,31 +320,28 @@ class _Placing:
         for layer in self._chosen:
             op = self._ops[layer.op]
             self._output(self._end_of_layer(op.outputs[0]), op)
-        behind = descendants(self._layer_ops)
         for op in self._graph.get_operations():
-            if op.type in _JOINS and op in behind and self._joins_layers(op):
+            if op.type in _JOINS and op in self._behind and self._joins_layers(op):
                 self._output(_after_activation(op.outputs[0]), op)
 
     def _joins_layers(self, op):
         """Whether an op brings two tensors together that layers put out, and is not an
         addition of a bias."""
         tensors = [t for t in op.inputs if t.dtype == tf.float32]
-        computed = [t for t in tensors if ancestors([t]) & self._layer_ops]
+        computed = [t for t in tensors if t.op in self._behind]
         return len(computed) > 1 and op.outputs[0].dtype == tf.float32
 
     def _end_of_layer(self, tensor):
         """After the bias, the batch norm and the activation that belong to a layer."""
         while True:
-            readers = [r for r in tensor.consumers() if r.type != "Shape"]
+            readers = [r for r in tensor.consumers() if r.type not in SHAPE_OPS]
             if len(readers) != 1 or readers[0] in self._model_outputs:
                 return tensor
             (reader,) = readers
             if reader.type in _ACTIVATIONS:
                 return reader.outputs[0]
             others = [t for t in reader.inputs if t is not tensor]
-            if reader.type not in _AFFINE or any(
-                ancestors([t]) & self._layer_ops for t in others
-            ):
+            if reader.type not in _AFFINE or self._come_after_layers(others):
                 return tensor
             tensor = reader.outputs[0]
 
@@ -365,7 +357,7 @@ class _Placing:
 
 
 def _after_activation(tensor):
-    readers = [r for r in tensor.consumers() if r.type != "Shape"]
+    readers = [r for r in tensor.consumers() if r.type not in SHAPE_OPS]
     if len(readers) == 1 and readers[0].type in _ACTIVATIONS:
         return readers[0].outputs[0]
     return tensor

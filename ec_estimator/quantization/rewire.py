@@ -8,12 +8,18 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
-from ec_estimator.core.state import SCOPE, create_variable
-from ec_estimator.graph.layers import find_layers, kernel_index
+from ec_estimator.core.state import SCOPE, create_variable, is_state
+from ec_estimator.graph.layers import (
+    find_layers,
+    kernel_index,
+    matrix_view,
+    output_axes,
+)
+from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
+from ec_estimator.graph.walk import descendants
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.placement import (
     data_index,
-    output_axes,
     source_of,
 )
 from ec_estimator.quantization.quantizers import (
@@ -25,13 +31,13 @@ from ec_estimator.quantization.quantizers import (
     trained_step,
 )
 from ec_estimator.quantization.scales import scales
+from ec_estimator.rewrite.kernels import follow, go_back
 
 # Of each tensor's values, the last so many that were looked at are remembered, and so
 # many are looked at in each step.
 REMEMBERED, LOOKED_AT = 8192, 2048
 # Neighbouring samples are so far apart; a prime, so that all channels get their share.
 _STRIDE = 104729
-_ENTERS = ("Enter", "RefEnter")
 
 
 class Step(NamedTuple):
@@ -62,8 +68,12 @@ class Rewired:
         self.quantized = {}
         # {quantizer name: its Range}, where it is frozen.
         self.frozen = {}
-        self._done = {}
-        self._rewired = set()
+        # {(float tensor, quantizer name): quantized tensor}, and, of activations and
+        # kernels alike, the first of a float tensor and the way back.
+        self._done, self._first, self._originals = {}, {}, {}
+        # {op name in the plan: its op in this graph, which reads quantized tensors}.
+        self._rewired = {}
+        self._computed = frozenset()
 
     def create_variables(self, training):
         """Makes the state. While training before the model is built, so that the step
@@ -110,6 +120,12 @@ class Rewired:
           PlanError: a planned tensor is not in the graph.
         """
         self._quantize = quantize
+        # What a variable of the user's has a part in, before quantizers are there.
+        self._computed = descendants(
+            op
+            for op in self.graph.get_operations()
+            if op.type in VARIABLE_OPS and not is_state(op.name)
+        )
         ops = self._match()
         for layer in self.placement.layers:
             op = ops.get(layer.op)
@@ -117,50 +133,58 @@ class Rewired:
                 continue
             for operand in self._operands(op, layer):
                 self._quantize_activation(op, *operand)
-            if layer.weights is not None and op not in self._rewired:
+            if layer.op in self._rewired:
+                continue
+            if layer.weights is not None:
                 self._quantize_kernel(op, layer)
-            if layer.winograd and op not in self._rewired:
+            if layer.winograd:
                 self._to_winograd(op, layer)
-            self._rewired.add(op)
+            self._rewired[layer.op] = op
         for name, quantizer in self.placement.outputs.items():
             self._quantize_tensor(self._tensor(name), quantizer, None)
 
     def missing(self):
         """Names of planned layers that were not found so far."""
-        done = {op.name for op in self._rewired}
-        matched = self._match()
         return [
-            layer.op
-            for layer in self.placement.layers
-            if layer.op not in matched or matched[layer.op].name not in done
+            layer.op for layer in self.placement.layers if layer.op not in self._rewired
         ]
 
     def _match(self):
         """{op name in the plan: op of this graph}.
 
         The same name, or else the same kernel at the same turn: dropout or summaries
-        may have moved the numbers in names.
+        may have moved the numbers in names. A layer that is rewired is not looked for
+        again: a quantizer is before its kernel.
         """
+        if not self.missing():
+            return dict(self._rewired)
         by_name = {op.name: op for op in self.graph.get_operations()}
         backward = {op for op in by_name.values() if tf_private.forward_op(op)}
+        found, taken = dict(self._rewired), set(self._rewired.values())
         readers = {}
-        for layer in find_layers(self.graph, backward):
-            if layer.kernel and layer.op in by_name:
-                readers.setdefault(layer.kernel.name, []).append(by_name[layer.op])
-        found = {}
         for layer in self.placement.layers:
+            if layer.op in found:
+                readers.setdefault(layer.kernel, []).append(found[layer.op])
+        for layer in find_layers(self.graph, backward):
+            op = by_name.get(layer.op)
+            if layer.kernel and op and op not in taken:
+                readers.setdefault(layer.kernel.name, []).append(op)
+        for layer in self.placement.layers:
+            if layer.op in found:
+                continue
             mine = readers.get(layer.kernel, [])
             op = by_name.get(layer.op)
-            if layer.kernel and op not in mine and op not in self._rewired:
+            if op in taken or (layer.kernel and op not in mine):
                 op = mine[layer.position] if layer.position < len(mine) else None
-            if op is not None and op.type == layer.op_type:
+            if op and op not in taken and op.type == layer.op_type:
                 found[layer.op] = op
+                taken.add(op)
         return found
 
     def _operands(self, op, layer):
         for operand in layer.activations:
             index = operand.index
-            if op not in self._rewired and layer.kernel:
+            if layer.op not in self._rewired and layer.kernel:
                 kernel = self.placement.kernels[layer.kernel]
                 index = data_index(op, kernel_index(op, kernel))
             yield index, operand.quantizer
@@ -178,50 +202,32 @@ class Rewired:
     def _quantize_activation(self, op, index, name):
         tensor, reader = source_of(op.inputs[index])
         if _is_ours(tensor.op):
-            tensor = self._original(tensor)
+            tensor = self._originals.get(tensor, tensor)
         only = None
-        if not self._is_computed(tensor):
+        # What of ours stands for no other tensor is a Winograd convolution's.
+        if tensor.op not in self._computed and not _is_ours(tensor.op):
             # A model's input may be read by what is no part of the network, such as
             # the loss of an autoencoder.
             only = reader or (op, index)
         self._quantize_tensor(tensor, name, only)
 
-    def _original(self, tensor):
-        return next((t for t, q in self._pairs() if q is tensor), tensor)
-
-    def _pairs(self):
-        for (tensor, _), quantized in self._done.items():
-            yield tensor, quantized
-
-    def _is_computed(self, tensor):
-        """Whether a variable has a part in a tensor."""
-        stack, seen = [tensor.op], set()
-        while stack:
-            op = stack.pop()
-            if op in seen:
-                continue
-            seen.add(op)
-            if op.type in ("VariableV2", "VarHandleOp") and not op.name.startswith(
-                SCOPE
-            ):
-                return True
-            stack.extend(t.op for t in op.inputs)
-        return False
-
     def _quantize_tensor(self, tensor, name, only):
         """Quantizes a tensor once, and has its readers, or one of them, read that."""
-        known = [q for t, q in self._pairs() if t is tensor]
-        if known:
-            quantized = known[0]
-        else:
+        quantized = self._first.get(tensor)
+        if quantized is None:
             with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
                 with tf.name_scope(_scope(name)):
                     [quantized] = self.fake_quantize([tensor], name)
                     quantized.set_shape(tensor.shape)
-            self._done[(tensor, name)] = quantized
+            self._remember(tensor, name, quantized)
         readers = [only] if only else _readers(tensor)
         for op, index in readers:
             tf_private.replace_input(op, index, quantized)
+
+    def _remember(self, tensor, name, quantized):
+        self._done[(tensor, name)] = quantized
+        self._first.setdefault(tensor, quantized)
+        self._originals.setdefault(quantized, tensor)
 
     def fake_quantize(self, tensors, name):
         """Quantizes tensors; several have a step each."""
@@ -245,31 +251,27 @@ class Rewired:
     def _quantize_kernel(self, op, layer):
         kernel = self.placement.kernels[layer.kernel]
         index = kernel_index(op, kernel)
-        axes = output_axes(op, index)
         reader = (op, index)
         tensor = op.inputs[index]
         # Once, not in every turn of a loop.
-        while tensor.op.type in _ENTERS:
+        while tensor.op.type in ENTERS:
             reader, tensor = (tensor.op, 0), tensor.op.inputs[0]
         key = (tensor, layer.kernel)
         if key not in self._done:
             with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
                 with tf.name_scope(_scope(layer.kernel)):
-                    self._done[key] = self._kernel(tensor, axes, layer.kernel)
+                    quantized = self._kernel(tensor, op, index, layer.kernel)
+            self._remember(tensor, layer.kernel, quantized)
         tf_private.replace_input(*reader, self._done[key])
 
-    def _kernel(self, tensor, axes, name):
-        """Quantizes a kernel whose output channels are on any axes."""
-        shape = tensor.shape.as_list()
-        order = [a for a in range(len(shape)) if a not in axes] + list(axes)
-        if order == list(range(len(shape))) and len(axes) == 1:
+    def _kernel(self, tensor, op, index, name):
+        """Quantizes a kernel that comes in at an op's input; its channels may be on any
+        axes."""
+        if output_axes(op, index) == (tensor.shape.rank - 1,):
             return self.fake_quantize([tensor], name)[0]
-        moved = tf.transpose(tensor, order)
-        channels = int(np.prod([shape[a] for a in axes]))
-        [matrix] = self.fake_quantize([tf.reshape(moved, [-1, channels])], name)
-        return tf.transpose(
-            tf.reshape(matrix, [shape[a] for a in order]), np.argsort(order)
-        )
+        view = matrix_view(op, index)
+        [matrix] = self.fake_quantize([follow(view, tensor)], name)
+        return go_back(view, matrix, tensor.shape.as_list())
 
     def _to_winograd(self, op, layer):
         """Has a convolution's readers read its Winograd form."""
@@ -306,7 +308,7 @@ def _readers(tensor):
         for op in dict.fromkeys(tensor.consumers())
         if not _is_ours(op)
         and tf_private.forward_op(op) is None
-        and op.type not in ("Shape", "ShapeN", "Size", "Rank")
+        and op.type not in SHAPE_OPS
         for index, read in enumerate(op.inputs)
         if read is tensor
     ]

@@ -1,8 +1,8 @@
 """scales.json: what an engine needs to know of each quantized tensor."""
 import json
 
-from ec_estimator.graph.layers import VARIABLE_OPS
-from ec_estimator.graph.walk import ancestors
+from ec_estimator.graph.op_types import SHAPE_OPS, VARIABLE_OPS
+from ec_estimator.graph.walk import ancestors, origin
 from ec_estimator.quantization.placement import source_of
 
 FORMAT_VERSION = 1
@@ -68,7 +68,7 @@ def _batch_norm(op):
     """The batch norm that a layer's output goes through first, or None."""
     tensor = op.outputs[0]
     while True:
-        readers = [r for r in tensor.consumers() if r.type != "Shape"]
+        readers = [r for r in tensor.consumers() if r.type not in SHAPE_OPS]
         if len(readers) != 1:
             return None
         (reader,) = readers
@@ -95,6 +95,4 @@ def _unfused(op, tensor):
 
 def _variable(tensor):
     source, _ = source_of(tensor)
-    while source.op.inputs and source.op.type in ("Identity", "ReadVariableOp"):
-        source = source.op.inputs[0]
-    return source.op.name
+    return origin(source).name

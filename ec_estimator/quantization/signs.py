@@ -2,6 +2,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.graph.op_types import CASTS, HANDS_ON, RESHAPES
+
 _NEVER = (
     *("Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp"),
     *("Square", "Abs", "Sqrt", "Rsqrt", "SquaredDifference", "L2Loss"),
@@ -10,13 +12,13 @@ _NEVER = (
 _IF_INPUT = {
     **dict.fromkeys(
         (
-            *("Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad"),
-            *("MaxPool", "MaxPoolV2", "AvgPool", "Mean", "Sum", "Max", "Min", "Enter"),
+            *(*HANDS_ON, *RESHAPES, "Transpose", "Pad"),
+            *("MaxPool", "MaxPoolV2", "AvgPool", "Mean", "Sum", "Max", "Min"),
             *("StridedSlice", "Slice", "Gather", "GatherV2", "ResizeBilinear"),
             *("ResizeNearestNeighbor", "Tile", "SpaceToBatchND", "BatchToSpaceND"),
-            *("StopGradient", "Switch", "Exit", "DepthToSpace", "SpaceToDepth"),
-            # Dropout's mask and images of bytes come through it.
-            "Cast",
+            *("StopGradient", "Exit", "DepthToSpace", "SpaceToDepth"),
+            # Dropout's mask and images of bytes come through them.
+            *CASTS,
         ),
         lambda op: op.inputs[:1],
     ),

@@ -12,18 +12,28 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
-from ec_estimator.graph.layers import LAYER_OPS
+from ec_estimator.graph.op_types import LAYER_OPS, SHAPE_OPS
+from ec_estimator.graph.walk import values
 
 # After import_meta_graph only the name tells: gradients/<forward op>_grad/...
 _BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")
 # tf.gradients adds up with these what several readers of a variable give it.
 _SUM_OPS = ("AddN", "AccumulateNV2")
-# These look at a tensor's shape, not at its values.
-_SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "VariableShape")
+
+
+class BackwardPass(dict):
+    """{name of a forward op: [ops of its backward pass]}, in order of creation.
+
+    ops: all of them.
+    """
+
+    def __init__(self, index):
+        super().__init__(index)
+        self.ops = frozenset(op for ops in index.values() for op in ops)
 
 
 def backward_ops(graph):
-    """{name of a forward op: [ops of its backward pass]}, in order of creation."""
+    """The BackwardPass of a graph; it is empty if no gradients were taken."""
     index = collections.defaultdict(list)
     for op in graph.get_operations():
         forward = tf_private.forward_op(op)
@@ -33,7 +43,7 @@ def backward_ops(graph):
             match = _BY_NAME.search(op.name)
             if match:
                 index[match.group(1)].append(op)
-    return index
+    return BackwardPass(index)
 
 
 def forward_ends(graph, backward):
@@ -71,12 +81,11 @@ def gate_gradients(graph, backward, name, gate):
     Returns:
       Names of the kernel's readers whose gradients were not found.
     """
-    mine = {op for ops in backward.values() for op in ops}
     readers = [
         (reader, read)
-        for read in _reads(graph.get_operation_by_name(name))
+        for read in values(graph.get_operation_by_name(name))
         for reader in dict.fromkeys(read.consumers())
-        if reader not in mine
+        if reader not in backward.ops
     ]
     found, missed = {}, []
     for reader, read in readers:
@@ -125,24 +134,6 @@ def _sums(gradients):
     return list(found)
 
 
-def _reads(variable_op):
-    """The tensors that hold the variable's value outside and inside of loops."""
-    found = []
-    for op in variable_op.outputs[0].consumers():
-        if op.type == "ReadVariableOp":
-            found.append(op.outputs[0])
-        elif op.type == "Identity" and variable_op.type != "VarHandleOp":
-            found.append(op.outputs[0])
-        elif op.type in ("Enter", "Switch") and variable_op.type == "VarHandleOp":
-            for output in op.outputs:
-                found.extend(
-                    reader.outputs[0]
-                    for reader in output.consumers()
-                    if reader.type == "ReadVariableOp"
-                )
-    return found
-
-
 def _gradients(reader, read, ops):
     """What leaves `ops`, the backward pass of `reader`, as the gradient of `read`."""
     inside = set(ops)
@@ -184,7 +175,7 @@ def _computed_from(read, inside):
     stack = [op for op in read.consumers() if op in inside]
     while stack:
         op = stack.pop()
-        if op in seen or op.type in _SHAPE_OPS:
+        if op in seen or op.type in SHAPE_OPS:
             continue
         seen.add(op)
         for output in op.outputs:

@@ -9,12 +9,13 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.memory import recall, remember
+from ec_estimator.graph.op_types import ENTERS, SWITCHES
 
 _OBSERVED = "ec_estimator.observed_edge"
 _RECEIVERS = "receivers"
 # An edge is outside of the conditional or loop that its reader is in, so that what is
 # computed from its gradient does not depend on a branch or a turn.
-_ENTRANCES = ("Switch", "RefSwitch", "Enter", "RefEnter")
+_ENTRANCES = (*SWITCHES, *ENTERS)
 
 
 def observe_gradient(op, index, receive):

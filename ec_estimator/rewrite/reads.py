@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.memory import recall, remember
-from ec_estimator.graph.layers import VARIABLE_OPS
+from ec_estimator.graph.op_types import HANDS_ON, VARIABLE_OPS
 
 _GATED = "ec_estimator.gated_read"
 _GATE = "gate"
@@ -66,7 +66,7 @@ def gated_reads(graph, gate):
 @tf.RegisterGradient(_GATED)
 def _gated_read(op, gradient):
     gate, variable = recall(op.graph, _GATE), op.inputs[0].op
-    while variable.type in ("Enter", "Switch", "Identity"):
+    while variable.type in HANDS_ON:
         variable = variable.inputs[0].op
     if gate is None or gradient is None or variable.type not in VARIABLE_OPS:
         return gradient

@@ -15,46 +15,21 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import is_state
+from ec_estimator.graph.op_types import (
+    APPLIES,
+    ASSIGNMENTS,
+    CALLS,
+    CASTS,
+    HANDS_ON,
+    LEAVES_UNCHANGED,
+    RESHAPES,
+    RESTORES,
+)
 from ec_estimator.graph.variables import owner
+from ec_estimator.graph.walk import aliases, origin
 
-# Op type -> the input that changes the variable.
-_ASSIGNMENTS = {
-    "Assign": 1,
-    "AssignAdd": 1,
-    "AssignSub": 1,
-    "AssignVariableOp": 1,
-    "AssignAddVariableOp": 1,
-    "AssignSubVariableOp": 1,
-}
 # What TensorFlow's Apply kernels call the gradient.
 _GRADIENT_INPUTS = ("grad", "delta")
-# Ops that hand a reference or a handle on.
-_ALIASES = ("Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity", "Identity")
-# Ops that take a reference or a handle and leave the variable as it is.
-_READERS = (
-    "Identity",
-    "IsVariableInitialized",
-    "ReadVariableOp",
-    "Shape",
-    "VarIsInitializedOp",
-    "VariableShape",
-    "ResourceGather",
-    "ResourceGatherNd",
-    "Gather",
-    "GatherV2",
-    "Save",
-    "SaveSlices",
-    "SaveV2",
-)
-# Ops that hand a handle to function bodies; those decide whether it is written.
-_CALLS = (
-    "If",
-    "PartitionedCall",
-    "StatefulPartitionedCall",
-    "StatelessIf",
-    "StatelessWhile",
-    "While",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +86,9 @@ def gate_updates(graph, names, gate):
       PlanError: an op writes a planned variable in a way that cannot be gated.
     """
     variables = {v.op.name: v for v in _all_variables(graph)}
-    slots = {}
+    slots, functions = {}, _Functions(graph)
     for name in names:
-        for op in _writers(graph, variables[name]):
+        for op in _writers(variables[name], functions):
             index, slot_names = _gated_input(op, name)
             with graph.as_default(), tf.name_scope(None), tf.device(op.device):
                 with tf_private.context_of_inputs(op):
@@ -126,29 +101,19 @@ def _all_variables(graph):
     return graph.get_collection("variables") + graph.get_collection("local_variables")
 
 
-def _writers(graph, variable):
+def _writers(variable, functions):
     """Ops that change the variable in training: not its initializer, not restores."""
-    writers = []
-    stack = [variable.op.outputs[0]]
-    while stack:
-        tensor = stack.pop()
-        for op in tensor.consumers():
-            if op.type in _ALIASES:
-                stack.extend(o for o in op.outputs if _is_alias(o))
-            if op.type in _READERS or op.type in _ALIASES or op in writers:
-                continue
-            if not _takes_alias(op, tensor):
+    writers = {}
+    for alias in aliases(variable.op):
+        for op in alias.consumers():
+            if op.type in LEAVES_UNCHANGED or not _takes_alias(op, alias):
                 continue
             if op is variable.initializer or _restores(op):
                 continue
-            if op.type in _CALLS and not _call_writes(op, tensor):
+            if op.type in CALLS and not functions.write(op, alias):
                 continue
-            writers.append(op)
-    return writers
-
-
-def _is_alias(tensor):
-    return tensor.dtype == tf.resource or tensor.dtype != tensor.dtype.base_dtype
+            writers[op] = True
+    return list(writers)
 
 
 def _takes_alias(op, tensor):
@@ -161,66 +126,90 @@ def _takes_alias(op, tensor):
     return position < len(arguments) and arguments[position].is_ref
 
 
-def _call_writes(op, handle):
-    """Whether a function that the op calls changes the variable behind the handle."""
-    library = op.graph.as_graph_def().library.function
-    bodies = {function.signature.name: function for function in library}
-    return any(
-        _body_writes(bodies, name, index - len(op.inputs))
-        for name in _called(op.node_def)
-        for index, tensor in enumerate(op.inputs)
-        if tensor is handle
-    )
+class _Functions:
+    """Whether the functions that ops call change the variables they are handed."""
+
+    def __init__(self, graph):
+        self._graph = graph
+        self._bodies = None
+        # {(function, position of an argument): whether it changes that}.
+        self._known = {}
+
+    def write(self, op, handle):
+        """Whether a function that the op calls changes what is behind the handle."""
+        return any(
+            self._writes(name, index - len(op.inputs))
+            for name in _called(op.node_def)
+            for index, tensor in enumerate(op.inputs)
+            if tensor is handle
+        )
+
+    def _body(self, name):
+        if self._bodies is None:
+            library = self._graph.as_graph_def().library.function
+            self._bodies = {function.signature.name: function for function in library}
+        return self._bodies[name]
+
+    def _writes(self, name, position):
+        """Whether a function changes what it gets as an argument.
+
+        Args:
+          position: of the argument, from the end: an If takes its condition before
+            the arguments that it hands on.
+        """
+        key = name, position
+        if key not in self._known:
+            self._known[key] = False  # Ends the recursion of a function in itself.
+            self._known[key] = self._body_writes(self._body(name), position)
+        return self._known[key]
+
+    def _body_writes(self, body, position):
+        stack = [body.signature.input_arg[position].name]
+        while stack:
+            handle = stack.pop()
+            for node in body.node_def:
+                # A node's output is "node:output:0" to its readers, an argument its
+                # name.
+                sources = [i.split(":")[0] for i in node.input if i[0] != "^"]
+                for index in (
+                    i for i, source in enumerate(sources) if source == handle
+                ):
+                    if node.op in HANDS_ON:
+                        stack.append(node.name)
+                    elif node.op in CALLS:
+                        given = index - len(sources)
+                        if any(self._writes(f, given) for f in _called(node)):
+                            return True
+                    elif node.op not in LEAVES_UNCHANGED:
+                        return True
+        return False
 
 
 def _called(node):
     """The names of the functions that a node calls."""
-    return [attr.func.name for attr in node.attr.values() if attr.HasField("func")]
-
-
-def _body_writes(bodies, name, position):
-    """Whether a function changes what it gets as an argument.
-
-    Args:
-      bodies: {name of a function: FunctionDef}.
-      position: of the argument, from the end: an If takes its condition before the
-        arguments that it hands on.
-    """
-    body = bodies[name]
-    stack = [body.signature.input_arg[position].name]
-    while stack:
-        handle = stack.pop()
-        for node in body.node_def:
-            # A node's output is "node:output:0" to its readers, an argument its name.
-            sources = [i.split(":")[0] for i in node.input if not i.startswith("^")]
-            for index in (i for i, source in enumerate(sources) if source == handle):
-                if node.op in _ALIASES:
-                    stack.append(node.name)
-                elif node.op in _CALLS:
-                    given = index - len(sources)
-                    if any(_body_writes(bodies, f, given) for f in _called(node)):
-                        return True
-                elif node.op not in _READERS:
-                    return True
-    return False
+    for attr in node.attr.values():
+        if attr.HasField("func"):
+            yield attr.func.name
+        for function in attr.list.func:
+            yield function.name
 
 
 def _restores(op):
     """Whether an assignment takes its value from a checkpoint."""
-    if op.type not in _ASSIGNMENTS:
+    if op.type not in ASSIGNMENTS:
         return False
-    source = op.inputs[1].op
-    while source.type in ("Identity", "Reshape", "Cast"):
+    source = op.inputs[ASSIGNMENTS[op.type]].op
+    while source.type in (*HANDS_ON, *CASTS, *RESHAPES):
         source = source.inputs[0].op
-    return source.type in ("RestoreV2", "Restore", "RestoreSlice")
+    return source.type in RESTORES
 
 
 def _gated_input(op, name):
     """(index of the input to gate, names of the slots that the op keeps)."""
-    if op.type in _ASSIGNMENTS:
-        return _ASSIGNMENTS[op.type], []
+    if op.type in ASSIGNMENTS:
+        return ASSIGNMENTS[op.type], []
     arguments = [argument.name for argument in op.op_def.input_arg]
-    dense = op.type.startswith(("Apply", "ResourceApply"))
+    dense = op.type.startswith(APPLIES)
     gradient = [a for a in arguments if a in _GRADIENT_INPUTS]
     if not dense or not gradient:
         raise PlanError(
@@ -228,18 +217,11 @@ def _gated_input(op, name):
             "be masked; add the kernel to exclude_scopes"
         )
     slots = [
-        _variable_name(tensor)
+        origin(tensor).name
         for argument, tensor in zip(op.op_def.input_arg, op.inputs)
         if argument.name != "var" and (argument.is_ref or argument.type == tf.resource)
     ]
     return arguments.index(gradient[0]), slots
-
-
-def _variable_name(tensor):
-    op = tensor.op
-    while op.type in _ALIASES:
-        op = op.inputs[0].op
-    return op.name
 
 
 def _companions(variables, slots):

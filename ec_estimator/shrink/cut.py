@@ -5,8 +5,7 @@ from ec_estimator.channels.flow import Flow
 from ec_estimator.channels.groups import in_order
 from ec_estimator.channels.rules import ALIGNED, CHANNEL_PARAMETERS, SIZE_OPERAND
 from ec_estimator.graph.variables import checkpoint_name, initializers, slice_info
-
-_READS = ("Identity", "ReadVariableOp")
+from ec_estimator.graph.walk import origin
 
 
 class Cut:
@@ -90,8 +89,7 @@ class Cut:
     def splits_otherwise(self, op):
         """Whether an op is, or reads, a part of a partitioned variable: a smaller whole
         is split at other places."""
-        source = op.inputs[0].op if op.type in _READS else op
-        return source.name in self._parts
+        return any(origin(output).name in self._parts for output in op.outputs)
 
     def fitted_axes(self, op, index):
         """What an input without channels has to keep to fit what it is combined with.

@@ -10,10 +10,8 @@ import zlib
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.groups import in_order
-from ec_estimator.graph.layers import LAYER_OPS, VARIABLE_OPS
+from ec_estimator.graph.op_types import HANDS_ON, LAYER_OPS, READS, VARIABLE_OPS
 
-# They hand on what they get.
-_TRANSPARENT = ("Identity", "ReadVariableOp", "Enter", "RefEnter", "Switch")
 _INPUT = "input"
 
 
@@ -33,7 +31,7 @@ def layer_structures(ops):
         inputs = [marks[t.op] for t in op.inputs if t.op in marks and _is_data(t)]
         if op.type in VARIABLE_OPS:
             marks[op] = f"variable {op.name}"
-        elif op.type in _TRANSPARENT and inputs:
+        elif op.type in (*HANDS_ON, *READS) and inputs:
             marks[op] = inputs[0]
         elif all(mark == _INPUT for mark in inputs):
             # Made from no variable: data on its way in, or a constant.

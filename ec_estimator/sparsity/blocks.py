@@ -79,35 +79,3 @@ def expand(keep, block, matrix_shape):
     keep = tf.tile(tf.reshape(keep, [down, 1, across, 1]), [1, block[0], 1, block[1]])
     keep = tf.reshape(keep, [down * block[0], across * block[1]])
     return keep[: matrix_shape[0], : matrix_shape[1]]
-
-
-def to_matrix(kernel, tensors):
-    """The parts of a kernel as the matrix of its view."""
-    tensor = tensors[0] if len(tensors) == 1 else tf.concat(tensors, kernel.axis)
-    for kind, argument in kernel.view:
-        if kind == "transpose":
-            tensor = tf.transpose(tensor, argument)
-        else:
-            tensor = tf.reshape(tensor, argument)
-    return tensor
-
-
-def from_matrix(kernel, matrix):
-    """The inverse of `to_matrix`: a matrix back to the parts of the kernel."""
-    shapes = [kernel.shape]
-    for kind, argument in kernel.view:
-        before = shapes[-1]
-        shapes.append(
-            tuple(before[axis] for axis in argument)
-            if kind == "transpose"
-            else argument
-        )
-    for (kind, argument), before in zip(reversed(kernel.view), reversed(shapes[:-1])):
-        if kind == "transpose":
-            matrix = tf.transpose(matrix, np.argsort(argument))
-        else:
-            matrix = tf.reshape(matrix, before)
-    if len(kernel.parts) == 1:
-        return [matrix]
-    sizes = [shape[kernel.axis] for shape in kernel.part_shapes]
-    return tf.split(matrix, sizes, kernel.axis)

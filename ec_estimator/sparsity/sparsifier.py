@@ -7,6 +7,7 @@ from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.plan import choose_layers, take_kernels
+from ec_estimator.rewrite.kernels import from_matrix, to_matrix
 from ec_estimator.rewrite.updates import zero_out
 from ec_estimator.sparsity import blocks
 from ec_estimator.sparsity.selection import find_cut, removed
@@ -106,7 +107,7 @@ class _Masks(Attached):
             self._mask(name) - 1 + tf.abs(self._variables[name])
             for name in kernel.parts
         ]
-        matrix = blocks.to_matrix(kernel, magnitudes)
+        matrix = to_matrix(kernel, magnitudes)
         scores = blocks.scores(matrix, self._config.sparse_block_shape)
         return tf.cast(scores, tf.float32)
 
@@ -116,7 +117,7 @@ class _Masks(Attached):
             keep, self._config.sparse_block_shape, kernel.matrix_shape
         )
         updates = []
-        for name, alive in zip(kernel.parts, blocks.from_matrix(kernel, matrix)):
+        for name, alive in zip(kernel.parts, from_matrix(kernel, matrix)):
             mask, variable = self._mask(name), self._variables[name]
             alive = tf.cast(alive, mask.dtype.base_dtype)
             updates.append(mask.assign(alive))

@@ -8,7 +8,8 @@ from ec_estimator.core.compressor import Attached, Compressor, Forward, Trained
 from ec_estimator.core.errors import CompressionError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state, made_here
-from ec_estimator.graph.layers import LAYER_OPS, find_layers
+from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables, owner
 from ec_estimator.rewrite.backward import (

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.framework import function
 
 from ec_estimator.graph.layers import find_layers
-from ec_estimator.sparsity import blocks
+from ec_estimator.rewrite import kernels
 
 
 def build(network, *args):
@@ -93,6 +93,11 @@ def of_transposed_conv(kernel):
     return np.moveaxis(kernel, 2, 3).reshape(-1, kernel.shape[2])
 
 
+def of_depthwise_conv(kernel):
+    """It puts out each input channel twice; an output has 3 x 3 taps."""
+    return kernel.reshape(9, 8)
+
+
 LAYERS = [
     (conv2d, "Conv2D", (3, 3, 3, 5), taps_by_outputs),
     (conv3d, "Conv3D", (1, 2, 3, 2, 5), taps_by_outputs),
@@ -100,7 +105,7 @@ LAYERS = [
     (dilated, "Conv2D", (3, 3, 3, 5), taps_by_outputs),
     (transposed_conv, "Conv2DBackpropInput", (2, 2, 5, 3), of_transposed_conv),
     (keras_transposed_conv, "Conv2DBackpropInput", (2, 2, 5, 3), of_transposed_conv),
-    (depthwise, "DepthwiseConv2dNative", (3, 3, 4, 2), taps_by_outputs),
+    (depthwise, "DepthwiseConv2dNative", (3, 3, 4, 2), of_depthwise_conv),
     (dense, "MatMul", (4, 6), taps_by_outputs),
     (dense_of_rank_3, "MatMul", (4, 6), taps_by_outputs),
     (dense_of_unknown_batch_and_time, "MatMul", (4, 6), taps_by_outputs),
@@ -115,7 +120,7 @@ def assert_matrix(graph, kernel, to_expected):
     parts = [random.standard_normal(s).astype(np.float32) for s in kernel.part_shapes]
     expected = to_expected(np.concatenate(parts, kernel.axis))
     with tf.Graph().as_default(), tf.Session() as session:
-        found = session.run(blocks.to_matrix(kernel, list(map(tf.constant, parts))))
+        found = session.run(kernels.to_matrix(kernel, list(map(tf.constant, parts))))
     assert kernel.matrix_shape == expected.shape
     np.testing.assert_array_equal(found, expected)
     for part, shape in zip(kernel.parts, kernel.part_shapes):
@@ -158,7 +163,7 @@ def test_the_columns_of_a_matrix_product_are_its_outputs(
         # a row of y = w x, a column of y = x w.
         matrix = np.zeros((5, 5), np.float32)
         matrix[:, 2] = 1
-        (value,) = blocks.from_matrix(layer.kernel, tf.constant(matrix))
+        (value,) = kernels.from_matrix(layer.kernel, tf.constant(matrix))
         session.run(w.assign(value))
         found = session.run(y)
     expected = np.zeros((5, 5))

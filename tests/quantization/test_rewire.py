@@ -6,6 +6,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.plan import make_plan
 from ec_estimator.quantization.quantizers import (
     fake_quantize,
     of_activations,
@@ -13,6 +15,7 @@ from ec_estimator.quantization.quantizers import (
     range_of,
     trained_step,
 )
+from ec_estimator.quantization.rewire import Rewired, quantize_serving
 
 MODES = tf.estimator.ModeKeys
 
@@ -221,3 +224,59 @@ def test_auto_is_unsigned_behind_a_relu_only(tmp_path):
                 low[op.name.split("/")[2]] = session.run(op.inputs[1], feeds)
     assert low["depthwise"] == 0
     assert low["conv"] < 0 and low["dense"] < 0
+
+
+def test_what_a_variable_of_any_type_computes_is_quantized_for_all_readers():
+    with tf.Graph().as_default():
+        scale = tf.raw_ops.Variable(shape=[4], dtype=tf.float32)
+        h = tf.placeholder(tf.float32, [2, 4]) * scale
+        y = tf.layers.dense(h, 3, use_bias=False)
+        other = tf.tanh(h)
+        ec.quantize_graph("eval", None, ec.QuantizerConfig())
+        # A model's input, which no variable computes, is quantized for its layer alone.
+        assert y.op.inputs[0] is not h
+        assert other.op.inputs[0] is y.op.inputs[0]
+
+
+def test_a_kernel_used_both_ways_round_is_fitted_as_it_is_quantized():
+    """By the columns of its first reader, here [6, 4] of a variable [4, 6]."""
+    with tf.Graph().as_default() as graph:
+        w = tf.get_variable("w", [4, 6])
+        x = tf.matmul(tf.placeholder(tf.float32, [2, 6]), w, transpose_b=True)
+        tf.matmul(tf.tanh(x), w)
+        plan = make_plan(
+            "session",
+            graph,
+            find_layers(graph),
+            None,
+            [ec.LSQQuantizer(ec.QuantizerConfig())],
+        )
+    placement = plan.details["quantization"]
+    assert placement.quantizers["w"].steps == 4
+    assert placement.kernels["w"].matrix_shape == (6, 4)
+
+
+def twice(first, second):
+    """A kernel that two products read, under these names."""
+    with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+        w = tf.get_variable("w", [4, 4])
+    x = tf.placeholder(tf.float32, [2, 4])
+    x = tf.tanh(tf.matmul(x, w, name=first))
+    return tf.matmul(x, w, name=second)
+
+
+def test_readers_of_a_kernel_are_found_in_turn_if_their_names_have_moved():
+    with tf.Graph().as_default() as graph:
+        twice("product", "product_1")
+        config = ec.QuantizerConfig()
+        plan = make_plan(
+            "predict", graph, find_layers(graph), None, [ec.LSQQuantizer(config)]
+        )
+    with tf.Graph().as_default() as graph:
+        twice("product_1", "product_2")
+        rewired = Rewired(graph, plan.details["quantization"])
+        rewired.create_variables(training=False).rewire(quantize_serving)
+        for name in ("product_1", "product_2"):
+            for operand in graph.get_operation_by_name(name).inputs:
+                assert operand.op.name.startswith("ec_estimator/quantization/")
+    assert rewired.missing() == []

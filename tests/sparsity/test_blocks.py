@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.graph.layers import Kernel
 from ec_estimator.sparsity import blocks
 
 # Even, ragged on one side or both, one row or column of blocks, larger than the matrix.
@@ -103,63 +102,3 @@ def test_expand_repeats_each_block_over_its_entries(shape, block):
         cell[...] = keep[key]
     found = evaluate(lambda: blocks.expand(tf.constant(keep), block, shape))
     np.testing.assert_array_equal(found, expected)
-
-
-def kernel(part_shapes, axis, view, matrix_shape):
-    parts = tuple(f"w/part_{i}" for i in range(len(part_shapes)))
-    return Kernel("w", parts, part_shapes, axis, view, matrix_shape)
-
-
-KERNELS = {
-    "matrix as it is": kernel(((4, 6),), 0, (), (4, 6)),
-    "convolution": kernel(((3, 3, 2, 5),), 0, (("reshape", (18, 5)),), (18, 5)),
-    "transposed": kernel(((4, 6),), 0, (("transpose", (1, 0)),), (6, 4)),
-    "transposed convolution": kernel(
-        ((3, 2, 5, 4),), 0, (("transpose", (0, 1, 3, 2)), ("reshape", (24, 5))), (24, 5)
-    ),
-    "three axes turned": kernel(
-        ((2, 3, 4),), 0, (("transpose", (2, 0, 1)), ("reshape", (8, 3))), (8, 3)
-    ),
-    "partitions": kernel(((2, 6), (3, 6), (1, 6)), 0, (), (6, 6)),
-    "partitions by column": kernel(((4, 2), (4, 1)), 1, (), (4, 3)),
-    "partitions of a transposed convolution": kernel(
-        ((2, 2, 3, 4), (2, 2, 2, 4)),
-        2,
-        (("transpose", (0, 1, 3, 2)), ("reshape", (16, 5))),
-        (16, 5),
-    ),
-}
-
-
-def random_parts(of):
-    random = np.random.RandomState(5)
-    return [
-        random.standard_normal(shape).astype(np.float32) for shape in of.part_shapes
-    ]
-
-
-def numpy_matrix(of, parts):
-    matrix = np.concatenate(parts, of.axis)
-    for kind, argument in of.view:
-        matrix = getattr(np, kind)(matrix, argument)
-    return matrix
-
-
-@pytest.mark.parametrize("name", KERNELS)
-def test_to_matrix_joins_the_parts_and_follows_the_view(name):
-    parts = random_parts(KERNELS[name])
-    found = evaluate(
-        lambda: blocks.to_matrix(KERNELS[name], list(map(tf.constant, parts)))
-    )
-    assert found.shape == KERNELS[name].matrix_shape
-    np.testing.assert_array_equal(found, numpy_matrix(KERNELS[name], parts))
-
-
-@pytest.mark.parametrize("name", KERNELS)
-def test_from_matrix_gives_the_parts_back(name):
-    parts = random_parts(KERNELS[name])
-    matrix = numpy_matrix(KERNELS[name], parts)
-    found = evaluate(lambda: blocks.from_matrix(KERNELS[name], tf.constant(matrix)))
-    assert len(found) == len(parts)
-    for part, expected in zip(found, parts):
-        np.testing.assert_array_equal(part, expected)

@@ -8,9 +8,9 @@ from ec_estimator.channels.rules.table import rule
     *("Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Sigmoid", "Tanh", "Softplus"),
     *("Softsign", "Exp", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Neg"),
     *("Abs", "Sign", "Erf", "Floor", "Ceil", "Round", "Rint", "Reciprocal", "Inv"),
-    *("Sin", "Cos", "ZerosLike", "OnesLike", "Switch", "RefSwitch", "LogicalNot"),
+    *("Sin", "Cos", "ZerosLike", "OnesLike", "Switch", "RefSwitch", "RefIdentity"),
     *("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"),
-    *("FakeQuantWithMinMaxArgs", "ReadVariableOp", "Cast"),
+    *("FakeQuantWithMinMaxArgs", "ReadVariableOp", "Cast", "LogicalNot"),
 )
 def passes(flow, op):
     """Entry by entry: the channels of the output are those of the input."""

@@ -3,7 +3,7 @@ import numpy as np
 
 from ec_estimator.channels.rules.table import RULES
 from ec_estimator.core.errors import ConfigError
-from ec_estimator.graph.layers import VARIABLE_OPS
+from ec_estimator.graph.op_types import VARIABLE_OPS
 
 
 def channel_rule(*op_types):
