@@ -93,8 +93,8 @@ def _inception_network(x, training):
 
 
 def _slim_network(x, training):
-    """What the two large ones have: a unit of slim's ResNet, a head that trains only, and
-    dropout before the last layer, which is a convolution."""
+    """What the two large ones have: a unit of slim's ResNet, a head that trains only,
+    and dropout before the last layer, which is a convolution."""
     with arg_scope(resnet_v1.resnet_arg_scope()):
         block = resnet_v1.resnet_v1_block("block", base_depth=4, num_units=1, stride=2)
         x, _ = resnet_v1.resnet_v1(x, [block], None, training, global_pool=False)
