@@ -1,8 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-all lint format clean
 
 PYTHON_FILES := ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
+# Tests that share something dear have one worker; all others go where there is room.
+PYTEST := .venv/bin/python -m pytest -n 2 --dist loadgroup
 
 # Less of TensorFlow's C++ log, and hash seeds that differ from run to run, as users'
 # do: a result that depends on the order of a set should fail here first.
@@ -10,13 +12,16 @@ export TF_CPP_MIN_LOG_LEVEL = 2
 unexport PYTHONHASHSEED
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.installed ## Train, compress and report on a small data set
 	.venv/bin/python -m examples.digits
 
-test: lint ## Lint, then run the tests; PYTEST_ARGS="-k name" picks some
-	.venv/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests
+test: lint ## Lint, then run all tests but the slow; PYTEST_ARGS="-k name" picks some
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS) tests
+
+test-all: lint ## Lint, then run every test, property tests on many new examples
+	$(PYTEST) --hypothesis-profile=free $(PYTEST_ARGS) tests
 
 lint: .venv/.installed ## Check layout and style
 	.venv/bin/black --check --quiet $(PYTHON_FILES) || \

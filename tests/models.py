@@ -3,8 +3,9 @@
 Each entry of MODELS makes an Estimator and its input; all are deterministic.
 """
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
-from tensorflow.contrib import rnn
+from tensorflow.contrib import rnn, slim
 from tensorflow.contrib.slim import arg_scope
 from tensorflow.contrib.slim.nets import inception, resnet_v1
 
@@ -89,6 +90,25 @@ def _inception_network(x, training):
     if training:
         tf.losses.add_loss(0.4 * tf.reduce_mean(ends["AuxLogits"] ** 2))
     return logits
+
+
+def _slim_network(x, training):
+    """What the two large ones have: a unit of slim's ResNet, a head that trains only,
+    and dropout before the last layer, which is a convolution."""
+    with arg_scope(resnet_v1.resnet_arg_scope()):
+        block = resnet_v1.resnet_v1_block("block", base_depth=4, num_units=1, stride=2)
+        x, _ = resnet_v1.resnet_v1(x, [block], None, training, global_pool=False)
+        if training:
+            auxiliary = slim.conv2d(
+                x, CLASSES, 1, normalizer_fn=None, scope="AuxLogits"
+            )
+            tf.losses.add_loss(0.4 * tf.reduce_mean(auxiliary**2))
+        x = tf.reduce_mean(x, [1, 2], keepdims=True)
+        x = slim.dropout(x, 0.8, is_training=training)
+        x = slim.conv2d(
+            x, CLASSES, 1, activation_fn=None, normalizer_fn=None, scope="logits"
+        )
+    return tf.squeeze(x, [1, 2])
 
 
 def _raw_network(x, training):
@@ -219,6 +239,7 @@ def _rewrapped(estimator, wrap, partitioner=None):
 
 MODELS = {
     "layers": _from_network(_layers_network, (9, 9, 3)),
+    "slim": _from_network(_slim_network, (16, 16, 3)),
     "resnet_v1_50": _from_network(_resnet_network, (32, 32, 3)),
     "inception_v3": _from_network(_inception_network, (107, 107, 3)),
     "raw": _from_network(_raw_network, (8, 8, 3), lambda: tf.train.AdamOptimizer()),
@@ -231,6 +252,14 @@ MODELS = {
     "conv1d": _from_network(_conv1d_network, (12, 6)),
     "batch_norm_placeholder": _from_network(_placeholder_network, (8, 8, 3)),
 }
+
+
+# "slim" is their smaller twin.
+LARGE = ("resnet_v1_50", "inception_v3")
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+    for name in MODELS
+]
 
 
 def unwrapped(model_fn):

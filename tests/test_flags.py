@@ -4,7 +4,7 @@ import re
 
 import pytest
 from absl import flags as absl_flags
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ec_estimator import flags
@@ -33,8 +33,6 @@ def config(*arguments):
     return compressor.config
 
 
-# A busy machine is no failure.
-PATIENT = dict(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = st.builds(
     "{}{}".format, st.sampled_from("aZ0."), st.text("aZ0._-/", max_size=5)
 )
@@ -71,7 +69,6 @@ QUANTIZERS = st.builds(
 CONFIGS = st.builds(Sparsifier, SPARSIFIERS) | st.builds(LSQQuantizer, QUANTIZERS)
 
 
-@settings(max_examples=150, **PATIENT)
 @given(CONFIGS)
 def test_config_to_flags_to_config_is_the_identity(original):
     (compressor,) = compressors(*flags.to_flags([original]))

@@ -1,7 +1,5 @@
 """The CIFAR-10 example on a few images of noise."""
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -9,8 +7,10 @@ import tensorflow.compat.v1 as tf
 
 from examples import cifar10_model
 from examples import make_cifar10_tfrecords as make
-from examples.digits import ROOT
+from tests.launcher import Launcher
 
+# All share a launcher: one worker does them.
+pytestmark = pytest.mark.xdist_group("cifar10")
 SPARSE = [
     "--compressor=sparsifier",
     "--sparsifier_target_sparse_ratio=0.6",
@@ -20,12 +20,11 @@ SPARSE = [
 ]
 
 
-@pytest.fixture
-def data_dir(tmp_path):
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
     """Folder with 40 images to train and 24 to test with."""
     random = np.random.RandomState(0)
-    folder = tmp_path / "data"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("data")
     for split, count in (("train", 40), ("test", 24)):
         images = random.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
         path = str(folder / f"{split}-00000-of-00001.tfrecord")
@@ -33,14 +32,11 @@ def data_dir(tmp_path):
     return str(folder)
 
 
-def run(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", *module.split(), *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
+@pytest.fixture(scope="module")
+def run():
+    """(module, *arguments) -> subprocess.CompletedProcess."""
+    with Launcher() as launcher:
+        yield launcher.run
 
 
 def zeros(checkpoint):
@@ -50,7 +46,7 @@ def zeros(checkpoint):
     return {name: np.mean(reader.get_tensor(name) == 0) for name in names}
 
 
-def test_dense_then_sparse_then_exported(tmp_path, data_dir):
+def test_dense_then_sparse_then_exported(run, tmp_path, data_dir):
     common = [f"--data_dir={data_dir}", "--batch_size=8", "--save_checkpoints_steps=4"]
     dense = run(
         "examples.cifar10",
@@ -82,7 +78,7 @@ def test_dense_then_sparse_then_exported(tmp_path, data_dir):
     assert ratios["conv2d/kernel"] == pytest.approx(256 / 432)
 
 
-def test_pruned_then_finetuned_then_exported(tmp_path, data_dir):
+def test_pruned_then_finetuned_then_exported(run, tmp_path, data_dir):
     common = [f"--data_dir={data_dir}", "--batch_size=8", "--learning_rate=0.001"]
     pruned = run(
         "examples.cifar10",
@@ -114,7 +110,7 @@ def test_pruned_then_finetuned_then_exported(tmp_path, data_dir):
     assert shapes["dense/kernel"] == [32, 10]
 
 
-def test_a_small_network_does_not_start_from_elsewhere(data_dir):
+def test_a_small_network_does_not_start_from_elsewhere(run, data_dir):
     result = run(
         "examples.cifar10",
         f"--data_dir={data_dir}",
@@ -126,9 +122,10 @@ def test_a_small_network_does_not_start_from_elsewhere(data_dir):
     assert "starts from --finetune_from: leave --warm_start_from away" in result.stderr
 
 
-def test_it_is_a_module_for_the_command_line_too(data_dir):
+def test_it_is_a_module_for_the_command_line_too(run, data_dir):
     result = run(
-        "ec_estimator plan",
+        "ec_estimator",
+        "plan",
         "--model=examples.cifar10",
         f"--data_dir={data_dir}",
         "--batch_size=8",
@@ -141,12 +138,12 @@ def test_it_is_a_module_for_the_command_line_too(data_dir):
     assert "22 kernels with 270896 weights" in result.stdout
 
 
-@pytest.mark.parametrize("module", ["examples.cifar10", "ec_estimator train"])
-def test_a_folder_without_data_is_named(tmp_path, module):
+@pytest.mark.parametrize("command", [["examples.cifar10"], ["ec_estimator", "train"]])
+def test_a_folder_without_data_is_named(run, tmp_path, command):
     arguments = [f"--data_dir={tmp_path}", "--model_dir=m", *SPARSE]
-    if module != "examples.cifar10":
+    if command[0] != "examples.cifar10":
         arguments.append("--model=examples.cifar10")
-    result = run(module, *arguments)
+    result = run(*command, *arguments)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert (
@@ -155,7 +152,7 @@ def test_a_folder_without_data_is_named(tmp_path, module):
     ) in result.stderr + result.stdout
 
 
-def test_an_unknown_compressor_is_one_line(tmp_path, data_dir):
+def test_an_unknown_compressor_is_one_line(run, tmp_path, data_dir):
     result = run(
         "examples.cifar10",
         f"--data_dir={data_dir}",

@@ -256,6 +256,8 @@ def test_a_table_that_only_trains_gets_its_sparse_gradients(tmp_path):
     assert small_shapes(str(tmp_path))["table"] == (9, left)
 
 
+# Its smaller twins are the heads of `with_head`.
+@pytest.mark.slow
 def test_inception_v3s_auxiliary_head_goes_with_its_trunk(tmp_path):
     folder = str(tmp_path)
     run(folder, models._inception_network, shape=(107, 107, 3), steps=3)

@@ -7,10 +7,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
-from tests.models import MODELS
+from tests.models import LARGE, MODELS
 
-# The two large models take a minute and two: one width each.
-SLOW = [("resnet_v1_50", 4), ("inception_v3", 8)]
+BITS = [
+    *((model, bits) for model in MODELS if model not in LARGE for bits in (8, 4)),
+    # These two take a minute and two: one width each.
+    pytest.param("resnet_v1_50", 8, marks=pytest.mark.slow),
+    pytest.param("inception_v3", 4, marks=pytest.mark.slow),
+]
 FAKE_QUANT = ("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
 
 
@@ -75,10 +79,7 @@ def assert_few_values_per_channel(path, bits):
                 assert len(np.unique(channel)) <= 2**bits, kernel.name
 
 
-@pytest.mark.parametrize(
-    "model, bits",
-    [(model, bits) for model in MODELS for bits in (8, 4) if (model, bits) not in SLOW],
-)
+@pytest.mark.parametrize("model, bits", BITS)
 def test_a_model_trains_quantized_and_its_export_predicts_the_same(
     model, bits, tmp_path
 ):

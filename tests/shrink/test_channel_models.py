@@ -4,7 +4,7 @@ import tempfile
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 import ec_estimator as ec
 from ec_estimator.graph.variables import checkpoint_name, slice_info
@@ -13,6 +13,7 @@ from tests.channels import channel_models
 from tests.channels.random_models import RECIPES, network
 from tests.channels.test_groups import Net, assert_same, names
 from tests.models import ONE_THREAD
+from tests.properties import dear
 
 PREDICT = tf.estimator.ModeKeys.PREDICT
 
@@ -94,7 +95,7 @@ def test_every_model_builds_small(build):
     assert_builds_small(build, Net(build))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@dear(12, suppress_health_check=list(HealthCheck))
 @given(recipe=RECIPES)
 def test_random_networks_build_small(recipe):
     assert_builds_small(network(recipe), Net(network(recipe)))

@@ -1,7 +1,7 @@
 """Selection is exact: it removes what a full sort would remove."""
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -45,8 +45,6 @@ def weights(segments, masks):
     return sum(int(m.sum()) * s.size for s, m in zip(segments, masks))
 
 
-# A busy machine is no failure.
-PATIENT = dict(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # -1 marks weights that are gone, inf those that must stay; few values make many ties.
 FEW = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, np.inf])
 MANY = st.one_of(st.floats(-1, 4, width=32), st.just(np.inf))
@@ -64,14 +62,12 @@ def grids(draw):
 SEGMENTS = st.lists(grids(), min_size=1, max_size=5)
 
 
-@settings(max_examples=300, **PATIENT)
 @given(SEGMENTS, st.floats(0, 1))
 def test_what_goes_is_what_a_stable_sort_puts_first(segments, ratio):
     total = sum(segment.scores.size * segment.size for segment in segments)
     assert_exact(segments, int(ratio * total))
 
 
-@settings(max_examples=200, **PATIENT)
 @given(SEGMENTS, st.floats(0, 1))
 def test_less_than_one_block_of_the_budget_is_left(segments, ratio):
     total = sum(segment.scores.size * segment.size for segment in segments)
@@ -87,7 +83,6 @@ def test_less_than_one_block_of_the_budget_is_left(segments, ratio):
     assert not left or gone > budget - max(left)
 
 
-@settings(max_examples=50, **PATIENT)
 @given(grids(), st.floats(0, 1), st.sampled_from([1, 2, 7]))
 def test_the_size_of_sample_and_chunk_does_not_matter(segment, ratio, size):
     before = selection._SAMPLE, selection._CHUNK

@@ -1,34 +1,39 @@
 """A run that is killed and started again ends as one that never was."""
+import itertools
 import json
 import os
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.shrink.artifact import read_artifact
+from tests.launcher import Launcher
 
+# All share runs that were left alone: one worker does them.
+pytestmark = pytest.mark.xdist_group("kill")
 STEPS = 16
-SCRIPT = os.path.join(os.path.dirname(__file__), "killed_run.py")
 
 
-def run(folder, kill="", job="sparsity"):
-    """One process of training; returns its exit code."""
-    return start(folder, kill, job).wait()
+@pytest.fixture(scope="module")
+def start():
+    """(folder, kill, job) -> a training process. Two launchers take turns, so that what
+    goes on has other hashes than what was killed, as on a user's machine."""
+    with Launcher() as one, Launcher() as other:
+        turns = itertools.cycle([one, other])
+
+        def start(folder, kill="", job="sparsity"):
+            return next(turns).start("tests.training.killed_run", folder, kill, job)
+
+        yield start
 
 
-def start(folder, kill, job):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(SCRIPT)))
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, str(folder), kill, job],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+@pytest.fixture(scope="module")
+def run(start):
+    """(folder, kill, job) -> exit code of a training process."""
+    return lambda *args, **kwargs: start(*args, **kwargs).wait()
 
 
 def final_state(folder):
@@ -38,7 +43,7 @@ def final_state(folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(run, tmp_path_factory):
     """job -> folder of a run that was left alone."""
     folders = {}
 
@@ -92,7 +97,7 @@ def assert_ends_like(folder, untouched):
     ],
 )
 def test_killed_and_restarted_run_ends_with_the_same_bits(
-    job, kills, uninterrupted, tmp_path
+    job, kills, run, uninterrupted, tmp_path
 ):
     for kill in kills:
         assert run(tmp_path, kill, job) == -signal.SIGKILL
@@ -104,7 +109,7 @@ def test_killed_and_restarted_run_ends_with_the_same_bits(
 # second kill of each hits a file of the same step that the first one left.
 @pytest.mark.parametrize("moment", ["data", "checkpoint", "manifest"])
 def test_artifact_is_whole_whenever_its_writer_is_killed(
-    moment, uninterrupted, tmp_path
+    moment, run, uninterrupted, tmp_path
 ):
     for kill in (f"artifact:8:{moment}", "artifact:8:data", f"artifact:11:{moment}"):
         assert run(tmp_path, kill, "pruning") == -signal.SIGKILL
@@ -131,7 +136,7 @@ def test_artifact_is_whole_whenever_its_writer_is_killed(
 
 
 def test_killed_after_the_last_checkpoint_the_last_trials_artifact_is_there(
-    uninterrupted, tmp_path
+    run, uninterrupted, tmp_path
 ):
     assert run(tmp_path, "artifact:16:data", "pruning") == -signal.SIGKILL
     # There is nothing left to train, so nothing is written any more.
@@ -142,15 +147,15 @@ def test_killed_after_the_last_checkpoint_the_last_trials_artifact_is_there(
 
 
 def test_run_killed_from_outside_at_random_moments_ends_with_the_same_bits(
-    uninterrupted, tmp_path
+    start, uninterrupted, tmp_path
 ):
     random = np.random.RandomState(5)
     kills = 0
     while True:
-        process = start(tmp_path, "", "sparsity")
-        # Importing TensorFlow takes about two seconds, the training less than two.
+        process = start(tmp_path)
+        # The training takes about two seconds.
         try:
-            code = process.wait(random.uniform(1.5, 5.0) if kills < 4 else None)
+            code = process.wait(random.uniform(0.2, 2.5) if kills < 4 else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -6,7 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
-from tests.models import MODELS, unwrapped
+from tests.models import MODELS, NAMES, unwrapped
 
 # Inception-v3 drops out units of its last layer at random, as the layers model does:
 # without ops of ours before the gradients, even those draws are the same.
@@ -41,7 +41,7 @@ def train(model, folder, wrap, steps=5):
     return losses.values, checkpoint(str(folder))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NAMES)
 def test_ratio_0_trains_bit_identically_from_random_initial_values(model, tmp_path):
     losses, values = train(model, tmp_path / "plain", unwrapped)
     wrapped_losses, wrapped = train(
@@ -54,7 +54,7 @@ def test_ratio_0_trains_bit_identically_from_random_initial_values(model, tmp_pa
         np.testing.assert_array_equal(wrapped[name], value, name)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NAMES)
 def test_kernels_reach_the_target_and_stay_there(model, tmp_path):
     _, values = train(
         model, tmp_path, sparsify(target_sparse_ratio=0.6, sparse_block_shape=(1, 4))
@@ -70,7 +70,7 @@ def test_kernels_reach_the_target_and_stay_there(model, tmp_path):
         assert 0.6 * weights - 4 < zeros <= 0.6 * weights + 1e-3, name
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NAMES)
 def test_export_predicts_what_the_wrapped_estimator_predicts(model, tmp_path):
     estimator, input_fn = MODELS[model](
         str(tmp_path), sparsify(target_sparse_ratio=0.6, step_interval=1)
