@@ -5,6 +5,7 @@ from typing import Dict
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.compressor import Report
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.quantization.fit import fit_binary, fit_steps
 
@@ -13,7 +14,7 @@ _AT_ONCE = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
-class FitReport:
+class FitReport(Report):
     """What a trial did.
 
     steps: {quantizer: [smallest, largest] step size that was found}.
@@ -23,11 +24,9 @@ class FitReport:
     notes: tuple = ()
 
     def headline(self, target):
-        """What the trial led to, in a few words."""
         return f"{len(self.steps)} step sizes fitted"
 
     def record(self):
-        """JSON-ready."""
         return {"steps": self.steps}
 
 
