@@ -13,7 +13,7 @@ from ec_estimator.graph.op_types import MOVES, SHAPE_OPS
 from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, choose_layers
 from ec_estimator.graph.walk import ancestors, descendants
 from ec_estimator.quantization import winograd
-from ec_estimator.quantization.quantizers import (
+from ec_estimator.quantization.lsq import (
     Quantizer,
     of_activations,
     of_weights,

@@ -18,17 +18,17 @@ from ec_estimator.graph.layers import (
 from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.graph.walk import descendants
 from ec_estimator.quantization import winograd
-from ec_estimator.quantization.placement import (
-    data_index,
-    source_of,
-)
-from ec_estimator.quantization.quantizers import (
+from ec_estimator.quantization.lsq import (
     Range,
     fake_quantize,
     frozen_fake_quantize,
     frozen_step,
     range_of,
     trained_step,
+)
+from ec_estimator.quantization.placement import (
+    data_index,
+    source_of,
 )
 from ec_estimator.quantization.scales import scales
 from ec_estimator.rewrite.kernels import follow, go_back

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.quantization.quantizers import (
+from ec_estimator.quantization.lsq import (
     fake_quantize,
     of_activations,
     of_weights,
