@@ -124,14 +124,14 @@ class Fits:
     hundreds of loops would take TensorFlow minutes to optimize.
 
     Args:
-      rewired: rewire.Rewired whose variables exist.
+      ranges: ranges.TrainingRanges.
       values: {quantizer name: its values, `[n, steps or 1]`, n known}.
       companions: {variable name: what follows it, such as an optimizer's slots}, each
         with `reset(mask)`.
     """
 
-    def __init__(self, rewired, values, companions):
-        self._rewired = rewired
+    def __init__(self, ranges, values, companions):
+        self._ranges = ranges
         self._companions = companions
         self._found, last = {}, []
         for names in self._groups(values):
@@ -148,7 +148,7 @@ class Fits:
         """Lists of quantizer names that one fit serves."""
         open_groups = {}
         for name, x in values.items():
-            quantizer = self._rewired.placement.quantizers[name]
+            quantizer = self._ranges.placement.quantizers[name]
             rows, columns = x.shape.as_list()
             key = (quantizer.low, quantizer.high, quantizer.is_binary, rows)
             names, size = open_groups.get(key, ([], 0))
@@ -163,7 +163,7 @@ class Fits:
         """Fits [(name, values)]; the ops after which all of it is done."""
         columns = [x.shape[1].value for _, x in group]
         x = tf.concat([x for _, x in group], 1)
-        quantizer = self._rewired.placement.quantizers[group[0][0]]
+        quantizer = self._ranges.placement.quantizers[group[0][0]]
         if quantizer.is_binary:
             fitted = fit_binary(x)
         else:
@@ -176,8 +176,8 @@ class Fits:
 
     def _set(self, name, fitted):
         """(the step sizes that were found, op that has set them)."""
-        state = self._rewired.steps[name]
-        quantizer = self._rewired.placement.quantizers[name]
+        state = self._ranges.steps[name]
+        quantizer = self._ranges.placement.quantizers[name]
         fitted = tf.reshape(fitted, quantizer.shape)
         # Nothing but zeros says nothing: keep the step, or take a range of 1.
         default = tf.where(

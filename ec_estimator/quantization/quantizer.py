@@ -13,11 +13,8 @@ from ec_estimator.quantization.fits import Fits, check_finite, report
 from ec_estimator.quantization.lsq import frozen_step
 from ec_estimator.quantization.placement import place
 from ec_estimator.quantization.pretrained import start_from
-from ec_estimator.quantization.rewire import (
-    Rewired,
-    quantize_serving,
-    quantize_training,
-)
+from ec_estimator.quantization.ranges import ServingRanges, TrainingRanges
+from ec_estimator.quantization.rewire import Rewired
 from ec_estimator.rewrite.kernels import to_matrix
 
 # Relative change of a step size in a training step, where no optimizer of the user's
@@ -97,11 +94,11 @@ class LSQQuantizer(Compressor):
         trained.check_complete()
 
     def serve(self, graph, details):
-        rewired = Rewired(graph, details())
+        placement = details()
         with graph.as_default():
-            rewired.create_variables(training=False)
-            rewired.rewire(quantize_serving)
-        return rewired
+            ranges = ServingRanges(graph, placement)
+            Rewired(graph, placement, ranges.quantize).rewire()
+        return ranges
 
 
 class _Trained(Attached):
@@ -119,7 +116,8 @@ class _Trained(Attached):
         self._pretrained = pretrained
         self._gradients = {}
         with graph.as_default():
-            self._rewired = Rewired(graph, placement).create_variables(training=True)
+            self._ranges = TrainingRanges(graph, placement)
+        self._rewired = Rewired(graph, placement, self._ranges.quantize)
 
     def check(self, config):
         """The hook's config must be that of quantize_graph."""
@@ -138,19 +136,19 @@ class _Trained(Attached):
     def gated(self):
         # Not to change their updates, but to learn who follows them.
         return frozenset(
-            state.log_ratio.op.name for state in self._rewired.steps.values()
+            state.log_ratio.op.name for state in self._ranges.steps.values()
         )
 
     def rewire(self):
         with self._graph.as_default():
-            self._rewired.rewire(quantize_training)
+            self._rewired.rewire()
 
     def look(self, forward):
         if not forward.call:
             return
         self.rewire()
         # For an optimizer that trains other variables only, such as those of a scope.
-        for state in self._rewired.steps.values():
+        for state in self._ranges.steps.values():
             found = self._gradients.setdefault(state.log_ratio.op.name, [])
             forward.want(state.log_ratio, found.append)
 
@@ -159,7 +157,7 @@ class _Trained(Attached):
         of those that nothing trains)."""
         pairs = [
             (tf.add_n(self._gradients[state.log_ratio.op.name]), state.log_ratio)
-            for state in self._rewired.steps.values()
+            for state in self._ranges.steps.values()
             if state.log_ratio.op.name in names
             and self._gradients.get(state.log_ratio.op.name)
         ]
@@ -198,7 +196,7 @@ class _Trained(Attached):
         self._summarize()
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
             self._new_trials = tf.placeholder(tf.int64, [])
-            steps = self._rewired.steps
+            steps = self._ranges.steps
             variables = {v.op.name: v for v in self._graph.get_collection("variables")}
             kernels = {
                 name: self._kernel_matrix(name, variables)
@@ -210,8 +208,8 @@ class _Trained(Attached):
                 for name, step in steps.items()
                 if step.recent is not None
             }
-            self._kernel_fits = Fits(self._rewired, kernels, companions).found
-            self._tensor_fits = Fits(self._rewired, tensors, companions).found
+            self._kernel_fits = Fits(self._ranges, kernels, companions).found
+            self._tensor_fits = Fits(self._ranges, tensors, companions).found
             self._count = self.trial_counter.assign(self._new_trials)
         return every_step
 
@@ -219,7 +217,7 @@ class _Trained(Attached):
         """A kernel as [taps, channels], from its variables; or, for a Winograd
         convolution, what its transformed kernel is."""
         if name not in self.placement.kernels:
-            return self._rewired.quantized[name][0]
+            return self._ranges.quantized[name][0]
         kernel = self.placement.kernels[name]
         parts = [variables[part] for part in kernel.parts]
         return to_matrix(kernel, parts if len(parts) > 1 else [parts[0] + 0])
@@ -227,7 +225,7 @@ class _Trained(Attached):
     def _summarize(self):
         """TensorBoard: step size, range, and how much of a tensor is clipped."""
         with tf.name_scope(None), tf.name_scope("ec_estimator/quantization/summaries/"):
-            for name, state in self._rewired.steps.items():
+            for name, state in self._ranges.steps.items():
                 quantizer = self.placement.quantizers[name]
                 steps = frozen_step(state.fitted, state.log_ratio)
                 step = tf.reduce_mean(steps)
