@@ -10,7 +10,7 @@ from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.graph.walk import descendants
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.match import match
-from ec_estimator.quantization.placement import data_index, source_of
+from ec_estimator.quantization.operands import data_index, source_of
 from ec_estimator.quantization.ranges import scope_of
 from ec_estimator.rewrite.kernels import follow, go_back
 

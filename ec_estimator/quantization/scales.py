@@ -3,7 +3,7 @@ import json
 
 from ec_estimator.graph.op_types import SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.graph.walk import ancestors, origin
-from ec_estimator.quantization.placement import source_of
+from ec_estimator.quantization.operands import source_of
 
 FORMAT_VERSION = 1
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
