@@ -20,7 +20,7 @@ from ec_estimator.export.exporters import (
 )
 from ec_estimator.graph.plan import Decisions
 from ec_estimator.pruning.pruner import Pruner
-from ec_estimator.quantization.lsq import LSQQuantizer
+from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.quantization.session import quantize_graph
 from ec_estimator.shrink.finetune import finetune
 from ec_estimator.shrink.getter import GapFinetune
