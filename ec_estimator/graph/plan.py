@@ -220,7 +220,7 @@ def _without_embeddings(graph, layers, reasons):
     ]
 
 
-def choose_layers(config, model, refusal=lambda layer: ""):
+def choose_layers(config, model, refusal):
     """Decides for each layer by itself.
 
     Args:
