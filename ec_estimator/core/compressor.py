@@ -95,10 +95,10 @@ class Compressor(abc.ABC):
         """Which layers are compressed, and why the others are not.
 
         Args:
-          model: graph.plan.Model.
+          model: graph.decisions.Model.
 
         Returns:
-          graph.plan.Decisions.
+          graph.decisions.Decisions.
         """
 
     @abc.abstractmethod

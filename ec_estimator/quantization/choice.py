@@ -4,8 +4,8 @@ import difflib
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import ConfigError
+from ec_estimator.graph.decisions import TRAINS_ONLY, choose_layers
 from ec_estimator.graph.layers import TWO_ACTIVATIONS
-from ec_estimator.graph.plan import TRAINS_ONLY, choose_layers
 from ec_estimator.graph.walk import ancestors
 from ec_estimator.quantization.operands import operands
 
@@ -25,7 +25,7 @@ def choose(config, model):
 
     Args:
       config: QuantizerConfig.
-      model: graph.plan.Model.
+      model: graph.decisions.Model.
 
     Returns:
       For each layer COMPRESSED or why not.

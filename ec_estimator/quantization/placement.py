@@ -4,8 +4,8 @@ import zlib
 from typing import Dict, Tuple
 
 from ec_estimator.graph.coverage import COMPRESSED
+from ec_estimator.graph.decisions import Decisions
 from ec_estimator.graph.layers import kernel_index, output_axes
-from ec_estimator.graph.plan import Decisions
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.choice import choose
 from ec_estimator.quantization.ends import Ends
@@ -67,10 +67,10 @@ def place(config, model):
 
     Args:
       config: QuantizerConfig.
-      model: graph.plan.Model.
+      model: graph.decisions.Model.
 
     Returns:
-      graph.plan.Decisions with a Placement as details.
+      graph.decisions.Decisions with a Placement as details.
 
     Raises:
       ConfigError: fp32_layers that name no layer.

@@ -8,7 +8,7 @@ from ec_estimator.core.compressor import Attached, Compressor
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.graph.plan import Decisions
+from ec_estimator.graph.decisions import Decisions
 from ec_estimator.quantization.fits import Fits, check_finite, report
 from ec_estimator.quantization.lsq import frozen_step
 from ec_estimator.quantization.placement import place

@@ -24,22 +24,14 @@ def scales(graph, placement, quantized, steps):
       `high` (the integers), `step_sizes` and `range`; and for each layer its op, its
       kernel and operands' quantizers, and the batch norm that folds into it.
     """
-    quantizers = {}
-    for name, quantizer in placement.quantizers.items():
-        sizes = [float(size) for size in steps[name].reshape(-1)]
-        quantizers[name] = {
+    quantizers = {
+        name: {
             "kind": _kind(name, placement),
             "tensors": sorted({t.name for t in quantized.get(name, [])}),
-            "bits": quantizer.bits,
-            "signed": quantizer.low < 0,
-            "low": quantizer.low,
-            "high": quantizer.high,
-            "step_sizes": sizes,
-            "range": [
-                [quantizer.low * size for size in sizes],
-                [quantizer.high * size for size in sizes],
-            ],
+            **_integers(quantizer, steps[name]),
         }
+        for name, quantizer in placement.quantizers.items()
+    }
     layers = [
         {
             "op": layer.op,
@@ -57,6 +49,21 @@ def scales(graph, placement, quantized, steps):
         "layers": layers,
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+def _integers(quantizer, steps):
+    sizes = [float(size) for size in steps.reshape(-1)]
+    return {
+        "bits": quantizer.bits,
+        "signed": quantizer.low < 0,
+        "low": quantizer.low,
+        "high": quantizer.high,
+        "step_sizes": sizes,
+        "range": [
+            [quantizer.low * size for size in sizes],
+            [quantizer.high * size for size in sizes],
+        ],
+    }
 
 
 def _kind(name, placement):
