@@ -18,7 +18,7 @@ from ec_estimator.export.exporters import (
     CleanCheckpointExporter,
     SavedModelExporter,
 )
-from ec_estimator.graph.plan import Decisions
+from ec_estimator.graph.decisions import Decisions
 from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.quantization.session import quantize_graph

@@ -22,7 +22,7 @@ from ec_estimator.core.fields import (
     subset,
 )
 from ec_estimator.core.state import create_variable
-from ec_estimator.graph.plan import choose_layers, take_kernels
+from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.updates import zero_out
 
 __all__ = [
