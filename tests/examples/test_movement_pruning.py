@@ -69,7 +69,8 @@ def estimator(folder, compressors, network=two_layers, make=descent, train=minim
         return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
     return tf.estimator.Estimator(
-        ec.compress(model_fn, compressors), config=models.run_config(str(folder))
+        ec.compress(model_fn, compressors) if compressors else model_fn,
+        config=models.run_config(str(folder)),
     )
 
 
@@ -116,6 +117,17 @@ def test_the_target_is_reached_exactly_and_zeros_stay_zero(tmp_path, make):
     assert [line["per_kernel"]["a/kernel"] for line in lines] == [12 / 30, 17 / 30, 0.6]
     assert [line["per_kernel"]["b/kernel"] for line in lines] == [6 / 15, 8 / 15, 0.6]
     assert [line["ratio"] for line in lines] == pytest.approx([0.4, 25 / 45, 0.6])
+
+
+def test_at_target_0_training_is_bit_identical_with_dropout(tmp_path):
+    def dropped(x):
+        return two_layers(tf.nn.dropout(x, rate=0.3))
+
+    plain = values_after(estimator(tmp_path / "plain", None, dropped), 5)
+    zero = values_after(estimator(tmp_path / "zero", pruner(target=0.0), dropped), 5)
+    assert not any(name.startswith("ec_estimator/") for name in plain)
+    for name in plain:
+        np.testing.assert_array_equal(zero[name], plain[name], name)
 
 
 def test_scores_and_choice_are_those_of_numpy(tmp_path):
