@@ -4,12 +4,11 @@ import contextlib
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.compressor import Attached, Compressor, Forward, Trained
+from ec_estimator.core.compressor import Attached, Compressor, Trained
 from ec_estimator.core.errors import CompressionError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state, made_here
 from ec_estimator.graph.layers import find_layers
-from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables, owner
 from ec_estimator.rewrite.backward import (
@@ -18,9 +17,9 @@ from ec_estimator.rewrite.backward import (
     gate_gradients,
     kernel_gradients,
 )
-from ec_estimator.rewrite.edges import observe_gradient
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
+from ec_estimator.training.passes import ForwardPasses
 
 _ATTACHED = "attached"
 
@@ -47,7 +46,6 @@ class Attachment:
         self.compressors = compressors
         # What comes straight from a gated gradient needs no second multiplication.
         self._gated = set()
-        self._losses, self._ops_seen = [], 0
         self.attached = [
             compressor.inject(
                 graph,
@@ -56,6 +54,7 @@ class Attachment:
             )
             for compressor in compressors
         ]
+        self._forward_passes = ForwardPasses(graph, self.attached)
 
     @property
     def names(self):
@@ -103,7 +102,9 @@ class Attachment:
             stack.enter_context(gated_reads(self.graph, self._gate_read))
             if any(type(part).look is not Attached.look for part in self.attached):
                 stack.enter_context(
-                    tf_private.intercept_gradients(self.graph, self._take)
+                    tf_private.intercept_gradients(
+                        self.graph, self._forward_passes.take
+                    )
                 )
             yield
         for name, reader in ungated_reads(self.graph, self._with_zeros()):
@@ -121,57 +122,6 @@ class Attachment:
             )
         return self.gate_gradient(name, gradient)
 
-    def _take(self, take, ys, xs):
-        """Takes gradients, once the compressors have seen the forward pass."""
-        trainable = {
-            v.op.name for v in self.graph.get_collection("trainable_variables")
-        }
-        if trainable.isdisjoint(x.op.name for x in xs):
-            return take(xs)
-        wanted = []
-        losses = list(ys) if isinstance(ys, (list, tuple)) else [ys]
-        self._look(
-            losses,
-            observe=observe_gradient,
-            want=lambda tensor, receive: wanted.append((tensor, receive)),
-            call=tuple(loss.name for loss in losses),
-        )
-        gradients = take(xs + [tensor for tensor, _ in wanted])
-        for (_, receive), gradient in zip(wanted, gradients[len(xs) :]):
-            if gradient is not None:
-                receive(gradient)
-        return gradients[: len(xs)]
-
-    def _look(self, losses, observe, want=lambda tensor, receive: None, call=()):
-        """Has the compressors look at the graph as it is now.
-
-        Args:
-          losses: besides those that were known.
-          observe, want, call: as core.compressor.Forward has them.
-        """
-        ops = self.graph.get_operations()
-        known = len(self._losses)
-        self._losses = list(dict.fromkeys([*self._losses, *losses]))
-        has_layers = any(
-            op.type in LAYER_OPS and tf_private.forward_op(op) is None
-            for op in ops[self._ops_seen :]
-        )
-        # A complete graph always has some: averages of weights, for example.
-        has_news = has_layers or len(self._losses) > known or not call
-        backward = backward_ops(self.graph).values() if has_news else ()
-        forward = Forward(
-            graph=self.graph,
-            losses=tuple(self._losses),
-            call=call,
-            backward=frozenset(op for found in backward for op in found),
-            has_news=has_news,
-            observe=observe,
-            want=want,
-        )
-        self._ops_seen = len(ops)
-        for attached in self.attached:
-            attached.look(forward)
-
     def read_gradients(self):
         """`gradients` for a graph that has its gradients: finds and gates them."""
         backward = backward_ops(self.graph)
@@ -180,7 +130,7 @@ class Attachment:
             for gradient in kernel_gradients(backward, op, index):
                 receive(op.inputs[index], gradient)
 
-        self._look(forward_ends(self.graph, backward), observe)
+        self._forward_passes.look(forward_ends(self.graph, backward), observe)
         self._check_complete()
         for name in sorted(self._with_zeros()):
             readers = gate_gradients(self.graph, backward, name, self.gate_gradient)
@@ -190,7 +140,7 @@ class Attachment:
     def finish(self):
         """Completes a graph that now has its optimizer."""
         # Raises what is wrong before anything is changed.
-        self._look((), observe=lambda op, index, receive: None)
+        self._forward_passes.look((), observe=lambda op, index, receive: None)
         self._check_complete()
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
