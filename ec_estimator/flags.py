@@ -6,7 +6,7 @@ from absl import flags
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.pruning.pruner import Pruner
-from ec_estimator.quantization.lsq import LSQQuantizer
+from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
 # What --compressor takes, and flags begin with -> compressor.

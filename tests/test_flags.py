@@ -11,7 +11,7 @@ from ec_estimator import flags
 from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.pruning.pruner import Pruner
-from ec_estimator.quantization.lsq import LSQQuantizer
+from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
 
 

@@ -56,7 +56,19 @@ def planned_channels(graph, losses, plan, backward=frozenset()):
         for name, vectors in flow.born.items()
     }
     axes.update(plan.axes)
-    readers = {
+    readers = _readers(plan, flow, axes)
+    in_loss = {op.name for op in in_loss}
+    readings = tuple(
+        Reading(op, index, axis, numbers[vector])
+        for op, index, axis, vector in flow.readings
+        if op in in_loss
+    )
+    return Planned(axes, readers, readings)
+
+
+def _readers(plan, flow, axes):
+    """{variable: its axes that read channels of the plan}, in either graph."""
+    return {
         name: tuple(
             axis
             for axis in sorted(
@@ -66,13 +78,6 @@ def planned_channels(graph, losses, plan, backward=frozenset()):
         )
         for name in {*plan.readers, *flow.readers}
     }
-    in_loss = {op.name for op in in_loss}
-    readings = tuple(
-        Reading(op, index, axis, numbers[vector])
-        for op, index, axis, vector in flow.readings
-        if op in in_loss
-    )
-    return Planned(axes, readers, readings)
 
 
 def _unite_written(flow, op):

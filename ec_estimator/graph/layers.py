@@ -25,6 +25,9 @@ from ec_estimator.graph.walk import descendants
 # Ops that hand a kernel on as it is.
 _PASS_THROUGH = (*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES)
 
+# Why a product without a kernel is left alone.
+TWO_ACTIVATIONS = "multiplies two activations"
+
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
@@ -99,7 +102,7 @@ def _layer(op, fed):
         else:
             return Layer(op.name, op.type, kernel)
     if all(source in fed for source, _ in reasons) and len(reasons) > 1:
-        return Layer(op.name, op.type, None, "multiplies two activations")
+        return Layer(op.name, op.type, None, TWO_ACTIVATIONS)
     # The operand that no input reaches is the one that would be the kernel.
     reason = next((r for source, r in reasons if source not in fed), reasons[0][1])
     return Layer(op.name, op.type, None, reason)

@@ -1,47 +1,14 @@
 """The Plan: which kernels each compressor takes, and why not the others. Data only."""
 import collections
 import dataclasses
-import difflib
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Tuple
 
-from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.coverage import COMPRESSED, Coverage, coverage_of
-from ec_estimator.graph.layers import Kernel, Layer
-from ec_estimator.graph.walk import ancestors, is_looked_up
-
-TRAINS_ONLY = "only trains: the predictions do not read it"
-
-
-class Model(NamedTuple):
-    """What compressors decide about.
-
-    graph: the tf.Graph; layers: [Layer] found in it; outputs: the tensors it predicts,
-    or None if they are not known; losses: tensors that a finished training graph's
-    forward pass ends in; reasons: for each layer why no compressor can take it, "" if
-    one can.
-    """
-
-    graph: Any
-    layers: Sequence[Layer]
-    outputs: Optional[Sequence[Any]]
-    losses: Sequence[Any]
-    reasons: Sequence[str]
-
-
-class Decisions(NamedTuple):
-    """A compressor's answer.
-
-    layers: for each layer COMPRESSED or why not.
-    kernels: names of the kernels whose values it changes.
-    details: data of its own that it gets back when it is attached.
-    notes: sentences for the coverage report.
-    """
-
-    layers: List[str]
-    kernels: Tuple[str, ...]
-    details: Any = None
-    notes: Tuple[str, ...] = ()
+from ec_estimator.graph.decisions import TRAINS_ONLY, Model, refusals
+from ec_estimator.graph.layers import Kernel
+from ec_estimator.graph.scopes import check_scopes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,16 +119,11 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
       ConfigError: a scope that matches no layer.
       PlanError: a compressor finds nothing to compress.
     """
-    served = None
-    if outputs is not None:
-        served = {op.name for op in ancestors(outputs)}
-    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
-    reasons = [_model_reason(layer, served, trainable) for layer in layers]
-    reasons = _without_embeddings(graph, layers, reasons)
+    reasons = refusals(graph, layers, outputs)
     model = Model(graph, layers, outputs, losses, reasons)
     decisions = {}
     for compressor in compressors:
-        _check_scopes(compressor.config, layers)
+        check_scopes(compressor.config, layers)
         decisions[compressor.name] = compressor.decide(model)
     rows = tuple(
         coverage_of(layer, {n: decided.layers[i] for n, decided in decisions.items()})
@@ -184,119 +146,6 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
         for note in decided.notes
     )
     return Plan(mode, rows, kernels, targets, details, notes)
-
-
-def _unique(names):
-    return tuple(collections.OrderedDict.fromkeys(names))
-
-
-def _model_reason(layer, served, trainable):
-    """Why no compressor can take the layer; "" if one can."""
-    if not layer.kernel:
-        return layer.reason
-    if served is not None and layer.op not in served:
-        return TRAINS_ONLY
-    kernels_train = not trainable.isdisjoint(layer.kernel.parts)
-    # `trainable=is_training` makes nothing trainable in the surveyed mode: then the
-    # collection says nothing.
-    if trainable and not kernels_train:
-        return f"its kernel {layer.kernel.name!r} is not trainable"
-    return ""
-
-
-def _without_embeddings(graph, layers, reasons):
-    """A table that is looked up stays dense, also where a layer multiplies with it."""
-
-    tables = {
-        part
-        for part in {p for layer in layers if layer.kernel for p in layer.kernel.parts}
-        if is_looked_up(graph.get_operation_by_name(part))
-    }
-    return [
-        f"its kernel {layer.kernel.name!r} is an embedding table"
-        if layer.kernel and not reason and not tables.isdisjoint(layer.kernel.parts)
-        else reason
-        for layer, reason in zip(layers, reasons)
-    ]
-
-
-def choose_layers(config, model, refusal):
-    """Decides for each layer by itself.
-
-    Args:
-      config: has include_scopes and exclude_scopes.
-      model: Model.
-      refusal: callable(layer) -> why the compressor leaves such a layer alone, or "".
-
-    Returns:
-      For each layer COMPRESSED or why not.
-    """
-    decisions = []
-    for layer, reason in zip(model.layers, model.reasons):
-        reason = reason or scope_reason(config, layer) or refusal(layer)
-        decisions.append(reason or COMPRESSED)
-    return decisions
-
-
-def take_kernels(layers, decisions):
-    """Decisions for a compressor that changes the kernels of the layers it takes.
-
-    The variable itself changes, so all layers that read it must agree.
-    """
-    spared = {
-        layer.kernel.name: layer.op
-        for layer, decision in zip(layers, decisions)
-        if layer.kernel and decision not in (COMPRESSED, TRAINS_ONLY)
-    }
-    decisions = [
-        f"shares its kernel with {spared[layer.kernel.name]!r}, which is left alone"
-        if decision == COMPRESSED and layer.kernel.name in spared
-        else decision
-        for layer, decision in zip(layers, decisions)
-    ]
-    taken = (
-        layer.kernel.name
-        for layer, decision in zip(layers, decisions)
-        if decision == COMPRESSED
-    )
-    return Decisions(decisions, _unique(taken))
-
-
-def scope_reason(config, layer):
-    """Why the config's scopes leave a layer out, or ""."""
-    if config.include_scopes:
-        if not any(_in_scope(layer, scope) for scope in config.include_scopes):
-            return "is in none of include_scopes"
-    for scope in config.exclude_scopes:
-        if _in_scope(layer, scope):
-            return f"is in exclude_scopes {scope!r}"
-    return ""
-
-
-def _in_scope(layer, scope):
-    names = [layer.op] + ([layer.kernel.name] if layer.kernel else [])
-    return any(name == scope or name.startswith(scope + "/") for name in names)
-
-
-def _check_scopes(config, layers):
-    for field in ("include_scopes", "exclude_scopes"):
-        for scope in getattr(config, field):
-            if not any(_in_scope(layer, scope) for layer in layers):
-                known = _all_scopes(layers)
-                nearest = difflib.get_close_matches(scope, known, 3, 0.3) or known[:3]
-                raise ConfigError(
-                    f"{type(config).__name__}.{field}: {scope!r} matches no layer; "
-                    f"nearest: {', '.join(nearest)}"
-                )
-
-
-def _all_scopes(layers):
-    scopes = []
-    for layer in layers:
-        for name in (layer.op, layer.kernel.name if layer.kernel else layer.op):
-            pieces = name.split("/")
-            scopes.extend("/".join(pieces[:n]) for n in range(1, len(pieces) + 1))
-    return list(_unique(scopes))
 
 
 def _raise_nothing(name, decisions):

@@ -9,7 +9,8 @@ from ec_estimator.channels.groups import find_channels
 from ec_estimator.config import PrunerConfig
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.graph.plan import TRAINS_ONLY, Decisions, scope_reason
+from ec_estimator.graph.decisions import TRAINS_ONLY, Decisions
+from ec_estimator.graph.scopes import scope_reason
 from ec_estimator.pruning.candidates import make_groups
 from ec_estimator.pruning.gates import Gates
 

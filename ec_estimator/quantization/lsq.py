@@ -1,256 +1,251 @@
-"""Quantization-aware training: learned step sizes, re-fitted now and then."""
+"""LSQ's equations: real numbers become integers times a step size, and back."""
 import dataclasses
+from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.config import QuantizerConfig
-from ec_estimator.core.compressor import Attached, Compressor
-from ec_estimator.core.errors import ConfigError, PlanError
-from ec_estimator.core.memory import recall, remember
-from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.graph.plan import Decisions
-from ec_estimator.quantization.placement import place
-from ec_estimator.quantization.pretrained import start_from
-from ec_estimator.quantization.quantizers import frozen_step
-from ec_estimator.quantization.rewire import (
-    Rewired,
-    quantize_serving,
-    quantize_training,
-)
-from ec_estimator.quantization.trial import Fits, check_finite, report
-from ec_estimator.rewrite.kernels import to_matrix
-
-# Relative change of a step size in a training step, where no optimizer of the user's
-# trains it: Adam's own default.
-RATE = 1e-3
-
-# What a graph that quantize_graph has quantized for training remembers.
-_TRAINED = "trained"
+# TensorFlow's kernels divide by the step; no tensor of a network is this fine.
+SMALLEST_STEP = 1e-12
+# A step stays within a factor of e of its fit: at 8 bits a loss hardly depends on it,
+# and gradient noise would carry it away.
+FURTHEST = 1.0
+_GRADIENT = "EcEstimatorStepSize"
 
 
-class LSQQuantizer(Compressor):
-    """Trains with fake-quantized weights and activations, and their step sizes too.
+@dataclasses.dataclass(frozen=True)
+class Quantizer:
+    """A tensor's integers.
 
-    Args:
-      config: a QuantizerConfig.
-      model_dir: in Session mode the folder for what the run leaves, if the hook has no
-        save_dir.
-
-    Source: Esser et al. 2020, arXiv 1902.08153.
+    bits: 1 to 8; low, high: the smallest and the largest integer. At one bit, signed,
+    they are {-1, +1} without 0.
+    steps: how many step sizes it has, for the channels of its last axis; 0 for one
+    step for the whole tensor.
     """
 
-    name = "quantization"
-    flag = "quantizer"
-    config_type = QuantizerConfig
-
-    def __init__(self, config, model_dir=None):
-        super().__init__(config)
-        self.model_dir = model_dir
-
-    def decide(self, model):
-        trained = recall(model.graph, _TRAINED)
-        if trained is None:
-            return place(self.config, model)
-        trained.check(self.config)
-        placement = trained.placement
-        taken = {layer.op for layer in placement.layers}
-        return Decisions(
-            [
-                COMPRESSED if layer.op in taken else reason or trained.reason(layer.op)
-                for layer, reason in zip(model.layers, model.reasons)
-            ],
-            tuple(placement.kernels),
-            placement,
-        )
-
-    def conflict(self, others):
-        if self.config.wbits == 1 and others:
-            return (
-                "QuantizerConfig.wbits: weights at 1 bit are +s or -s and have no "
-                "zero, so they can't be sparse, and what is removed would come back; "
-                f"use 2 bits or more with a {type(others[0]).__name__}"
-            )
-        return ""
-
-    def inject(self, graph, kernels, details):
-        trained = recall(graph, _TRAINED)
-        if trained is not None:
-            return trained
-        built = {v.op.name for v in graph.get_collection("variables")}
-        if not built.isdisjoint(part for kernel in kernels for part in kernel.parts):
-            raise PlanError(
-                "quantization: this graph is not quantized, and its gradients exist "
-                "already; call quantize_graph(mode='train', ...) before the optimizer "
-                "is built"
-            )
-        return _Trained(self.config, graph, details, self.config.pretrained_model)
-
-    def quantize_forward(self, graph, placement):
-        """Quantizes a forward pass that is complete, before its optimizer is built.
-
-        Raises:
-          PlanError: a planned layer is missing.
-        """
-        trained = _Trained(self.config, graph, placement)
-        remember(graph, _TRAINED, trained)
-        trained.rewire()
-        trained.check_complete()
-
-    def serve(self, graph, details):
-        rewired = Rewired(graph, details())
-        with graph.as_default():
-            rewired.create_variables(training=False)
-            rewired.rewire(quantize_serving)
-        return rewired
-
-
-class _Trained(Attached):
-    """The quantizers of a graph that trains.
-
-    Args:
-      pretrained: checkpoint that the model starts from when it is complete, or None.
-    """
-
-    def __init__(self, config, graph, placement, pretrained=None):
-        super().__init__(LSQQuantizer.name)
-        self._config = config
-        self._graph = graph
-        self.placement = placement
-        self._pretrained = pretrained
-        self._gradients = {}
-        with graph.as_default():
-            self._rewired = Rewired(graph, placement).create_variables(training=True)
-
-    def check(self, config):
-        """The hook's config must be that of quantize_graph."""
-        for field in dataclasses.fields(config):
-            mine, given = (getattr(c, field.name) for c in (self._config, config))
-            if mine != given:
-                raise ConfigError(
-                    f"QuantizerConfig.{field.name}: LSQQuantizer has {given!r}, "
-                    f"quantize_graph was given {mine!r}; give both the same config"
-                )
-
-    def reason(self, op):
-        return "was left alone by quantize_graph"
+    bits: int
+    low: int
+    high: int
+    steps: int = 0
 
     @property
-    def gated(self):
-        # Not to change their updates, but to learn who follows them.
-        return frozenset(
-            state.log_ratio.op.name for state in self._rewired.steps.values()
-        )
+    def is_binary(self):
+        return self.bits == 1 and self.low < 0
 
-    def rewire(self):
-        with self._graph.as_default():
-            self._rewired.rewire(quantize_training)
+    @property
+    def shape(self):
+        """The shape of its step sizes."""
+        return [self.steps] if self.steps else []
 
-    def look(self, forward):
-        if not forward.call:
-            return
-        self.rewire()
-        # For an optimizer that trains other variables only, such as those of a scope.
-        for state in self._rewired.steps.values():
-            found = self._gradients.setdefault(state.log_ratio.op.name, [])
-            forward.want(state.log_ratio, found.append)
 
-    def _train_rest(self, names):
-        """(ops that train the step sizes that no optimizer of the user's trains, names
-        of those that nothing trains)."""
-        pairs = [
-            (tf.add_n(self._gradients[state.log_ratio.op.name]), state.log_ratio)
-            for state in self._rewired.steps.values()
-            if state.log_ratio.op.name in names
-            and self._gradients.get(state.log_ratio.op.name)
-        ]
-        steps = []
-        if pairs:
-            with tf.name_scope("ec_estimator/quantization/optimizer/"):
-                steps = [tf.train.AdamOptimizer(RATE).apply_gradients(pairs)]
-        return steps, names - {variable.op.name for _, variable in pairs}
+class Range(NamedTuple):
+    """What a quantizer's integers stand for: step, and low * step, high * step."""
 
-    def check_complete(self):
-        """Raises a PlanError if a planned layer was not found."""
-        missing = self._rewired.missing()
-        if missing:
-            raise PlanError(
-                f"quantization: layer {missing[0]!r} of the graph that predicts was "
-                "not found in the training graph when gradients were taken; build it "
-                "under the same name, and take gradients with tf.gradients or "
-                "tf.train.Optimizer"
+    step: Any
+    low: Any
+    high: Any
+
+
+def range_of(step, quantizer):
+    """The Range of a step size, float32 of quantizer.shape, > 0."""
+    return Range(
+        step,
+        tf.multiply(step, float(quantizer.low), name="min"),
+        tf.multiply(step, float(quantizer.high), name="max"),
+    )
+
+
+def of_weights(bits, channels):
+    """Signed and symmetric, a step for each output channel.
+
+    At 8 bits without -128, so that a negative gamma of a batch norm, which flips the
+    sign when it is folded in, can't overflow.
+    """
+    if bits == 8:
+        return Quantizer(bits, -127, 127, channels)
+    return of_activations(bits, True, channels)
+
+
+def of_activations(bits, signed, steps=0):
+    """One step for the tensor; from 0 upwards unless signed."""
+    if not signed:
+        return Quantizer(bits, 0, 2**bits - 1, steps)
+    if bits == 1:
+        return Quantizer(bits, -1, 1, steps)
+    return Quantizer(bits, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, steps)
+
+
+def fake_quantize(x, limits, quantizer):
+    """Rounds a tensor to integers times its step sizes.
+
+    Forward:  q = s * clip(round(x / s), low, high), halves rounded upwards;
+              at one bit, signed: q = s where x >= 0, else -s
+    Backward: dq/dx = 1 where low <= x / s <= high, else 0
+              dq/ds = q / s - x / s there, low or high outside
+              (at one bit, signed: sign(x) - x / s inside, sign(x) outside)
+
+    A tensor of one step is quantized by TensorFlow's FakeQuantWithMinMaxVars; what it
+    lacks, the share of what is inside in dq/ds, is added to its gradient. With a step a
+    channel TensorFlow's kernel reads memory a channel at a time, and needs ten to
+    thirty times as long: here the columns are divided by their steps, and quantized
+    to integers as one tensor.
+
+    Args:
+      x: float32; with quantizer.steps, the last axis has that many channels.
+      limits: Range, from `range_of`.
+      quantizer: Quantizer.
+
+    Returns:
+      float32 of the shape of `x`.
+
+    Source: Esser et al. 2020, arXiv 1902.08153, equations 1 to 3; the gradient's scale
+      is in `trained_step`.
+    """
+    if quantizer.bits == 1:
+        return _one_bit(x, limits.step, quantizer)
+    if quantizer.steps:
+        return _by_columns(x, limits.step, quantizer)
+    with tf.get_default_graph().gradient_override_map(
+        {"FakeQuantWithMinMaxVars": _GRADIENT}
+    ):
+        return frozen_fake_quantize(x, limits, quantizer)
+
+
+def frozen_fake_quantize(x, limits, quantizer):
+    """The same, of ops that other tools know, for steps that are not trained.
+
+    From 2 bits on these are FakeQuantWithMinMaxVars and, for a step a channel,
+    FakeQuantWithMinMaxVarsPerChannel.
+    """
+    if quantizer.bits == 1:
+        return _one_bit(x, limits.step, quantizer)
+    op = (
+        tf.quantization.fake_quant_with_min_max_vars_per_channel
+        if quantizer.steps
+        else tf.quantization.fake_quant_with_min_max_vars
+    )
+    return op(
+        x,
+        limits.low,
+        limits.high,
+        quantizer.bits,
+        _is_narrow(quantizer),
+        name="quantized",
+    )
+
+
+def _is_narrow(quantizer):
+    """At -127 .. 127 the kernels leave their lowest integer away."""
+    return quantizer.low == -quantizer.high
+
+
+def _by_columns(x, step, quantizer):
+    """Quantizes `[..., steps]` with a step for each entry of the last axis."""
+    integers = {
+        "min": float(quantizer.low),
+        "max": float(quantizer.high),
+        "num_bits": quantizer.bits,
+        "narrow_range": _is_narrow(quantizer),
+    }
+
+    @tf.custom_gradient
+    def quantize(x, step):
+        ratio = x / step
+        rounded = tf.quantization.fake_quant_with_min_max_args(ratio, **integers)
+
+        def gradient(dq):
+            dx = tf.quantization.fake_quant_with_min_max_args_gradient(
+                dq, ratio, **integers
             )
+            share = tf.reshape(dq * rounded - dx * ratio, [-1, quantizer.steps])
+            # A product with ones: half of the time of a sum over the rows.
+            ones = tf.ones([1, tf.shape(share)[0]])
+            return dx, tf.reshape(tf.matmul(ones, share), [quantizer.steps])
 
-    def finish(self, trained):
-        companions = trained.companions
-        self.check_complete()
-        if self._pretrained is not None:
-            start_from(self._pretrained, trained.variables)
-        every_step, untrained = self._train_rest(self.gated - set(companions))
-        if untrained:
-            tf.logging.warning(
-                "quantization: no optimizer trains %d of %d step sizes (%s, ...): they "
-                "are only fitted, at the trials; leave var_list away, or add what "
-                "tf.trainable_variables('ec_estimator') returns.",
-                len(untrained),
-                len(self.gated),
-                min(untrained),
-            )
-        self._summarize()
-        with tf.name_scope("ec_estimator/quantization/trial_ops/"):
-            self._new_trials = tf.placeholder(tf.int64, [])
-            steps = self._rewired.steps
-            variables = {v.op.name: v for v in self._graph.get_collection("variables")}
-            kernels = {
-                name: self._kernel_matrix(name, variables)
-                for name in steps
-                if steps[name].recent is None
-            }
-            tensors = {
-                name: step.recent + 0
-                for name, step in steps.items()
-                if step.recent is not None
-            }
-            self._kernel_fits = Fits(self._rewired, kernels, companions).found
-            self._tensor_fits = Fits(self._rewired, tensors, companions).found
-            self._count = self.trial_counter.assign(self._new_trials)
-        return every_step
+        return tf.multiply(rounded, step, name="quantized"), gradient
 
-    def _kernel_matrix(self, name, variables):
-        """A kernel as [taps, channels], from its variables; or, for a Winograd
-        convolution, what its transformed kernel is."""
-        if name not in self.placement.kernels:
-            return self._rewired.quantized[name][0]
-        kernel = self.placement.kernels[name]
-        parts = [variables[part] for part in kernel.parts]
-        return to_matrix(kernel, parts if len(parts) > 1 else [parts[0] + 0])
+    return quantize(x, step)
 
-    def _summarize(self):
-        """TensorBoard: step size, range, and how much of a tensor is clipped."""
-        with tf.name_scope(None), tf.name_scope("ec_estimator/quantization/summaries/"):
-            for name, state in self._rewired.steps.items():
-                quantizer = self.placement.quantizers[name]
-                steps = frozen_step(state.fitted, state.log_ratio)
-                step = tf.reduce_mean(steps)
-                tag = f"compression/quantization/{name}"
-                tf.summary.scalar(f"{tag}/step_size", step, family=None)
-                tf.summary.scalar(f"{tag}/range", step * quantizer.high)
-                if state.recent is not None:
-                    clipped = tf.logical_or(
-                        state.recent > steps * (quantizer.high + 0.5),
-                        state.recent < steps * (quantizer.low - 0.5),
-                    )
-                    rate = tf.reduce_mean(tf.cast(clipped, tf.float32))
-                    tf.summary.scalar(f"{tag}/clipping_rate", rate)
 
-    def start(self, session):
-        # Activations take their first steps from the first batch, in the graph.
-        check_finite(session.run(self._kernel_fits))
+@tf.RegisterGradient(_GRADIENT)
+def _step_size_gradient(op, gradient):
+    """Of FakeQuantWithMinMaxVars: that of TensorFlow, and the rounding's share.
 
-    def run_trial(self, session, trial, ratio):
-        # One run: TensorFlow prunes and optimizes the graph anew for another.
-        found, _ = session.run(
-            [{**self._kernel_fits, **self._tensor_fits}, self._count],
-            {self._new_trials: trial},
-        )
-        check_finite(found)
-        return report(found, list(self._tensor_fits))
+    With min = low * s and max = high * s, what is added to max's gradient reaches s
+    multiplied by `high`; so sum(dx * (q - x)) / s is added divided by it.
+    """
+    x, low, high = op.inputs
+    dx, d_low, d_high = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
+        gradients=gradient,
+        inputs=x,
+        min=low,
+        max=high,
+        num_bits=op.get_attr("num_bits"),
+        narrow_range=op.get_attr("narrow_range"),
+    )
+    # A dot product: a third of the time of a product and its sum.
+    inside = tf.matmul(
+        tf.reshape(dx, [1, -1]),
+        tf.reshape(op.outputs[0] - x, [1, -1]),
+        transpose_b=True,
+    )
+    return dx, d_low, d_high + tf.reshape(inside, []) / high
+
+
+def _one_bit(x, step, quantizer):
+    """What FakeQuant can't: it needs two bits."""
+    ratio = x / step
+    low = -1.0 if quantizer.is_binary else 0.0
+    clipped = tf.clip_by_value(ratio, low, 1.0)
+    threshold = 0.0 if quantizer.is_binary else 0.5
+    rounded = tf.where(
+        tf.greater_equal(ratio, threshold),
+        tf.ones_like(ratio),
+        tf.fill(tf.shape(ratio), low),
+    )
+    # Of `clipped` the gradient is taken, of `rounded` the value.
+    return tf.multiply(
+        clipped + tf.stop_gradient(rounded - clipped), step, name="quantized"
+    )
+
+
+def trained_step(fitted, log_ratio, fallback, elements, quantizer):
+    """The step size that training changes, s = fitted * exp(tanh(log_ratio)).
+
+    `log_ratio` receives s * dL/ds / (r^2 * sqrt(elements * high)), with r^2 the larger
+    of s^2 and its mean over the channels. With gradient descent a single step, and
+    that of a usual channel, moves as in LSQ; that of a channel whose weights are next
+    to nothing moves with them and not away at once. An optimizer that divides by the
+    gradient's size, such as Adam, moves it by the learning rate relative to its size
+    (LSQ on the step itself would have it move a step of 0.004 by 0.001, a quarter, at
+    once). A weight decay pulls it to the fitted step, not to zero.
+
+    Args:
+      fitted: float32 of quantizer.shape, 0 where no fit was made.
+      log_ratio: float32 of quantizer.shape, 0 at the fitted step.
+      fallback: float32, broadcasts to quantizer.shape; taken where `fitted` is 0.
+      elements: scalar, float32: how many elements the tensor has; of activations, for
+        one example.
+
+    Source: Esser et al. 2020, arXiv 1902.08153, section 2.2 (gradient scale).
+    """
+    value = tf.where(fitted > 0, _moved(fitted, log_ratio), fallback + 0 * fitted)
+    value = tf.stop_gradient(tf.maximum(value, SMALLEST_STEP))
+    # An empty tensor gives no gradient; 0 elements would make that 0 * infinity.
+    scale = 1.0 / tf.sqrt(tf.maximum(elements, 1.0) * quantizer.high)
+    scale *= 1.0 - tf.square(tf.tanh(log_ratio / FURTHEST))
+    if quantizer.steps:
+        mean = tf.sqrt(tf.reduce_mean(tf.square(value)))
+        scale *= value / tf.square(tf.maximum(value, mean))
+    else:
+        scale /= value
+    moved = (log_ratio - tf.stop_gradient(log_ratio)) * tf.stop_gradient(scale)
+    return value + moved
+
+
+def frozen_step(fitted, log_ratio):
+    """The same without training."""
+    return tf.maximum(_moved(fitted, log_ratio), SMALLEST_STEP)
+
+
+def _moved(fitted, log_ratio):
+    return fitted * tf.exp(FURTHEST * tf.tanh(log_ratio / FURTHEST))

@@ -28,21 +28,11 @@ def start_from(path, variables):
             f"QuantizerConfig.pretrained_model: there is no checkpoint in {path!r}"
         )
     reader = open_checkpoint(path)
-    shapes = reader.get_variable_to_shape_map()
     wanted = collections.defaultdict(list)
     for variable in variables:
         wanted[checkpoint_name(variable)].append(variable)
     wanted.pop("global_step", None)
-    found, other = {}, []
-    for name, parts in sorted(wanted.items()):
-        info = slice_info(parts[0])
-        shape = list(info.full_shape) if info else parts[0].shape.as_list()
-        if name not in shapes:
-            other.append(f"{name} is missing")
-        elif list(shapes[name]) != shape:
-            other.append(f"{name} has shape {shapes[name]}, in the model {shape}")
-        else:
-            found[name] = parts if info else parts[0]
+    found, other = _match(wanted, reader.get_variable_to_shape_map())
     if not found:
         raise RunFolderError(
             f"QuantizerConfig.pretrained_model: checkpoint {path!r} has none of the "
@@ -59,3 +49,27 @@ def start_from(path, variables):
             more,
         )
     tf.train.init_from_checkpoint(path, found)
+
+
+def _match(wanted, shapes):
+    """Compares a model's variables with a checkpoint.
+
+    Args:
+      wanted: {name in a checkpoint: [variable, or the parts of a partitioned one]}.
+      shapes: {name: shape} of the checkpoint.
+
+    Returns:
+      ({name: what tf.train.init_from_checkpoint takes for it}, [why each other variable
+      can't be taken]).
+    """
+    found, other = {}, []
+    for name, parts in sorted(wanted.items()):
+        info = slice_info(parts[0])
+        shape = list(info.full_shape) if info else parts[0].shape.as_list()
+        if name not in shapes:
+            other.append(f"{name} is missing")
+        elif list(shapes[name]) != shape:
+            other.append(f"{name} has shape {shapes[name]}, in the model {shape}")
+        else:
+            found[name] = parts if info else parts[0]
+    return found, other

@@ -3,17 +3,19 @@ import json
 
 from ec_estimator.graph.op_types import SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.graph.walk import ancestors, origin
-from ec_estimator.quantization.placement import source_of
+from ec_estimator.quantization.operands import source_of
 
 FORMAT_VERSION = 1
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 
 
-def scales(rewired, steps):
+def scales(graph, placement, quantized, steps):
     """The content of scales.json.
 
     Args:
-      rewired: rewire.Rewired of a graph that predicts.
+      graph: the tf.Graph that predicts.
+      placement: placement.Placement.
+      quantized: {quantizer name: the float tensors that are quantized with it}.
       steps: {quantizer name: array of its step sizes}.
 
     Returns:
@@ -22,23 +24,14 @@ def scales(rewired, steps):
       `high` (the integers), `step_sizes` and `range`; and for each layer its op, its
       kernel and operands' quantizers, and the batch norm that folds into it.
     """
-    placement = rewired.placement
-    quantizers = {}
-    for name, quantizer in placement.quantizers.items():
-        sizes = [float(size) for size in steps[name].reshape(-1)]
-        quantizers[name] = {
+    quantizers = {
+        name: {
             "kind": _kind(name, placement),
-            "tensors": sorted({t.name for t in rewired.quantized.get(name, [])}),
-            "bits": quantizer.bits,
-            "signed": quantizer.low < 0,
-            "low": quantizer.low,
-            "high": quantizer.high,
-            "step_sizes": sizes,
-            "range": [
-                [quantizer.low * size for size in sizes],
-                [quantizer.high * size for size in sizes],
-            ],
+            "tensors": sorted({t.name for t in quantized.get(name, [])}),
+            **_integers(quantizer, steps[name]),
         }
+        for name, quantizer in placement.quantizers.items()
+    }
     layers = [
         {
             "op": layer.op,
@@ -46,7 +39,7 @@ def scales(rewired, steps):
             "kernel": layer.kernel or None,
             "activations": [operand.quantizer for operand in layer.activations],
             "winograd": layer.winograd,
-            "batch_norm": _batch_norm(rewired.graph.get_operation_by_name(layer.op)),
+            "batch_norm": _batch_norm(graph.get_operation_by_name(layer.op)),
         }
         for layer in placement.layers
     ]
@@ -56,6 +49,21 @@ def scales(rewired, steps):
         "layers": layers,
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+def _integers(quantizer, steps):
+    sizes = [float(size) for size in steps.reshape(-1)]
+    return {
+        "bits": quantizer.bits,
+        "signed": quantizer.low < 0,
+        "low": quantizer.low,
+        "high": quantizer.high,
+        "step_sizes": sizes,
+        "range": [
+            [quantizer.low * size for size in sizes],
+            [quantizer.high * size for size in sizes],
+        ],
+    }
 
 
 def _kind(name, placement):

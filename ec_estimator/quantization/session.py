@@ -7,8 +7,8 @@ from ec_estimator.core.state import is_state
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables
-from ec_estimator.quantization.lsq import LSQQuantizer
 from ec_estimator.quantization.pretrained import start_from
+from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.rewrite.backward import backward_ops
 
 MODES = ("train", "eval")

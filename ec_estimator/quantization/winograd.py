@@ -48,15 +48,8 @@ def convolve(x, kernel, padding, quantize_input, quantize_kernel):
     out_h, out_w = h - 2 + 2 * margin, w - 2 + 2 * margin
     # Whole tiles: what is too much at the end is cut off again.
     tall, wide = (out_h + 1) // 2, (out_w + 1) // 2
-    x = tf.pad(
-        x,
-        [
-            [0, 0],
-            [margin, 2 * tall + 2 - h - margin],
-            [margin, 2 * wide + 2 - w - margin],
-            [0, 0],
-        ],
-    )
+    margins = [margin, 2 * tall + 2 - h - margin], [margin, 2 * wide + 2 - w - margin]
+    x = tf.pad(x, [[0, 0], *margins, [0, 0]])
     v = [
         tf.reshape(part, [-1, channels])
         for row in _transform_input(_split(x, 1, tall))
@@ -66,15 +59,7 @@ def convolve(x, kernel, padding, quantize_input, quantize_kernel):
     u = tf.split(quantize_kernel(_transform_kernel(kernel)), POSITIONS, 1)
     # Not one batched product: packing its operands would take longer than the rest.
     parts = [tf.matmul(tile, taps) for tile, taps in zip(quantize_input(v), u)]
-    rows = _transform_output([parts[4 * row : 4 * row + 4] for row in range(4)])
-    # Two lists of two: the outputs of every tile.
-    y = [
-        tf.reshape(part, [n, tall, wide, outputs])
-        for row in rows
-        for part in _transform_sums(row)
-    ]
-    y = tf.stack([tf.stack(y[:2], 3), tf.stack(y[2:], 3)], 2)
-    y = tf.reshape(y, [n, 2 * tall, 2 * wide, outputs])
+    y = _join(parts, n, tall, wide, outputs)
     if isinstance(out_h, int) and isinstance(out_w, int) and not (out_h | out_w) % 2:
         return y
     return y[:, :out_h, :out_w]
@@ -117,6 +102,23 @@ def _transform_kernel(kernel):
     taps = tf.matmul(both, tf.reshape(kernel, [9, channels * outputs]))
     taps = tf.reshape(taps, [POSITIONS, channels, outputs])
     return tf.reshape(tf.transpose(taps, [1, 0, 2]), [channels, -1])
+
+
+def _join(parts, n, tall, wide, outputs):
+    """The outputs of all tiles side by side, `[n, 2 * tall, 2 * wide, outputs]`.
+
+    Args:
+      parts: 16 of `[tiles, outputs]`, the products at each position.
+    """
+    rows = _transform_output([parts[4 * row : 4 * row + 4] for row in range(4)])
+    # Two lists of two: the outputs of every tile.
+    y = [
+        tf.reshape(part, [n, tall, wide, outputs])
+        for row in rows
+        for part in _transform_sums(row)
+    ]
+    y = tf.stack([tf.stack(y[:2], 3), tf.stack(y[2:], 3)], 2)
+    return tf.reshape(y, [n, 2 * tall, 2 * wide, outputs])
 
 
 def _transform_output(rows):

@@ -6,7 +6,7 @@ from ec_estimator.config import SparsifierConfig
 from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
-from ec_estimator.graph.plan import choose_layers, take_kernels
+from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.kernels import from_matrix, to_matrix
 from ec_estimator.rewrite.updates import zero_out
 from ec_estimator.sparsity import blocks

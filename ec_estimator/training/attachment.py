@@ -4,12 +4,11 @@ import contextlib
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.compressor import Attached, Compressor, Forward, Trained
+from ec_estimator.core.compressor import Attached, Compressor, Trained
 from ec_estimator.core.errors import CompressionError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state, made_here
 from ec_estimator.graph.layers import find_layers
-from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables, owner
 from ec_estimator.rewrite.backward import (
@@ -18,9 +17,9 @@ from ec_estimator.rewrite.backward import (
     gate_gradients,
     kernel_gradients,
 )
-from ec_estimator.rewrite.edges import observe_gradient
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
+from ec_estimator.training.passes import ForwardPasses
 
 _ATTACHED = "attached"
 
@@ -47,7 +46,6 @@ class Attachment:
         self.compressors = compressors
         # What comes straight from a gated gradient needs no second multiplication.
         self._gated = set()
-        self._losses, self._ops_seen = [], 0
         self.attached = [
             compressor.inject(
                 graph,
@@ -56,6 +54,7 @@ class Attachment:
             )
             for compressor in compressors
         ]
+        self._forward_passes = ForwardPasses(graph, self.attached)
 
     @property
     def names(self):
@@ -72,11 +71,18 @@ class Attachment:
 
     def gate(self, name, update):
         """What of an update reaches variable `name`; each update is gated once."""
+        return self._pass(name, update, lambda attached: attached.gate)
+
+    def gate_gradient(self, name, gradient):
+        """The same for a gradient that comes out of the layers."""
+        return self._pass(name, gradient, lambda attached: attached.gate_gradient)
+
+    def _pass(self, name, update, gate_of):
         if self._is_gated(name, update):
             return update
         for attached in self.attached:
             if name in attached.gated:
-                update = attached.gate(name, update)
+                update = gate_of(attached)(name, update)
         self._gated.add((name, update.name))
         return update
 
@@ -93,16 +99,18 @@ class Attachment:
     def gradients(self):
         """Context in which the model is built, and its gradients come out gated."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(gated_reads(self.graph, self._gate_gradient))
+            stack.enter_context(gated_reads(self.graph, self._gate_read))
             if any(type(part).look is not Attached.look for part in self.attached):
                 stack.enter_context(
-                    tf_private.intercept_gradients(self.graph, self._take)
+                    tf_private.intercept_gradients(
+                        self.graph, self._forward_passes.take
+                    )
                 )
             yield
-        for name, reader in ungated_reads(self.graph, self.names):
+        for name, reader in ungated_reads(self.graph, self._with_zeros()):
             _warn_of_reader(name, reader)
 
-    def _gate_gradient(self, name, gradient):
+    def _gate_read(self, name, gradient):
         if not any(name in attached.gated for attached in self.attached):
             return gradient
         if isinstance(gradient, tf.IndexedSlices):
@@ -112,58 +120,7 @@ class Attachment:
                 "does), so it is an embedding table and can't be masked; add it to "
                 "exclude_scopes"
             )
-        return self.gate(name, gradient)
-
-    def _take(self, take, ys, xs):
-        """Takes gradients, once the compressors have seen the forward pass."""
-        trainable = {
-            v.op.name for v in self.graph.get_collection("trainable_variables")
-        }
-        if trainable.isdisjoint(x.op.name for x in xs):
-            return take(xs)
-        wanted = []
-        losses = list(ys) if isinstance(ys, (list, tuple)) else [ys]
-        self._look(
-            losses,
-            observe=observe_gradient,
-            want=lambda tensor, receive: wanted.append((tensor, receive)),
-            call=tuple(loss.name for loss in losses),
-        )
-        gradients = take(xs + [tensor for tensor, _ in wanted])
-        for (_, receive), gradient in zip(wanted, gradients[len(xs) :]):
-            if gradient is not None:
-                receive(gradient)
-        return gradients[: len(xs)]
-
-    def _look(self, losses, observe, want=lambda tensor, receive: None, call=()):
-        """Has the compressors look at the graph as it is now.
-
-        Args:
-          losses: besides those that were known.
-          observe, want, call: as core.compressor.Forward has them.
-        """
-        ops = self.graph.get_operations()
-        known = len(self._losses)
-        self._losses = list(dict.fromkeys([*self._losses, *losses]))
-        has_layers = any(
-            op.type in LAYER_OPS and tf_private.forward_op(op) is None
-            for op in ops[self._ops_seen :]
-        )
-        # A complete graph always has some: averages of weights, for example.
-        has_news = has_layers or len(self._losses) > known or not call
-        backward = backward_ops(self.graph).values() if has_news else ()
-        forward = Forward(
-            graph=self.graph,
-            losses=tuple(self._losses),
-            call=call,
-            backward=frozenset(op for found in backward for op in found),
-            has_news=has_news,
-            observe=observe,
-            want=want,
-        )
-        self._ops_seen = len(ops)
-        for attached in self.attached:
-            attached.look(forward)
+        return self.gate_gradient(name, gradient)
 
     def read_gradients(self):
         """`gradients` for a graph that has its gradients: finds and gates them."""
@@ -173,18 +130,17 @@ class Attachment:
             for gradient in kernel_gradients(backward, op, index):
                 receive(op.inputs[index], gradient)
 
-        self._look(forward_ends(self.graph, backward), observe)
+        self._forward_passes.look(forward_ends(self.graph, backward), observe)
         self._check_complete()
-        # What we train ourselves, step sizes, has no zeros that a gradient could touch.
-        for name in sorted(n for n in self.names if not is_state(n)):
-            readers = gate_gradients(self.graph, backward, name, self.gate)
+        for name in sorted(self._with_zeros()):
+            readers = gate_gradients(self.graph, backward, name, self.gate_gradient)
             for reader in readers:
                 _warn_of_reader(name, reader)
 
     def finish(self):
         """Completes a graph that now has its optimizer."""
         # Raises what is wrong before anything is changed.
-        self._look((), observe=lambda op, index, receive: None)
+        self._forward_passes.look((), observe=lambda op, index, receive: None)
         self._check_complete()
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
@@ -222,6 +178,11 @@ class Attachment:
                 "training graph; its name must be the same in both modes"
             )
 
+    def _with_zeros(self):
+        """`names` without what we train ourselves, step sizes: those have no zeros that
+        a gradient could touch."""
+        return {name for name in self.names if not is_state(name)}
+
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
         tf_private.join_groups(
@@ -229,7 +190,7 @@ class Attachment:
         )
 
     def _a_planned_variable(self):
-        names = {n for n in self.names | self._planned() if not is_state(n)}
+        names = self._with_zeros() | self._planned()
         variables = self.graph.get_collection("variables")
         return min(
             (v for v in variables if v.op.name in names), key=lambda v: v.op.name

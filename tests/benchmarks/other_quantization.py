@@ -4,7 +4,7 @@ from unittest import mock
 import tensorflow.compat.v1 as tf
 from tensorflow.contrib import quantize as contrib_quantize
 
-from ec_estimator.quantization import rewire
+from ec_estimator.quantization import ranges
 
 
 def with_contrib(network, bits):
@@ -33,7 +33,7 @@ def with_contrib(network, bits):
 def element_wise():
     """While it is entered, graphs get LSQ as it is commonly written: of operations on
     every element, whose gradients TensorFlow derives. Placement and step sizes stay."""
-    return mock.patch.object(rewire, "fake_quantize", _element_wise)
+    return mock.patch.object(ranges, "fake_quantize", _element_wise)
 
 
 def _element_wise(x, limits, quantizer):

@@ -8,14 +8,15 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.quantization.quantizers import (
+from ec_estimator.quantization.lsq import (
     fake_quantize,
     of_activations,
     of_weights,
     range_of,
     trained_step,
 )
-from ec_estimator.quantization.rewire import Rewired, quantize_serving
+from ec_estimator.quantization.ranges import ServingRanges
+from ec_estimator.quantization.rewire import Rewired
 
 MODES = tf.estimator.ModeKeys
 
@@ -274,8 +275,10 @@ def test_readers_of_a_kernel_are_found_in_turn_if_their_names_have_moved():
         )
     with tf.Graph().as_default() as graph:
         twice("product_1", "product_2")
-        rewired = Rewired(graph, plan.details["quantization"])
-        rewired.create_variables(training=False).rewire(quantize_serving)
+        placement = plan.details["quantization"]
+        ranges = ServingRanges(graph, placement)
+        rewired = Rewired(graph, placement, ranges.quantize)
+        rewired.rewire()
         for name in ("product_1", "product_2"):
             for operand in graph.get_operation_by_name(name).inputs:
                 assert operand.op.name.startswith("ec_estimator/quantization/")

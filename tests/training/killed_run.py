@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.pruning import gates
-from ec_estimator.quantization import lsq
+from ec_estimator.quantization import quantizer
 from ec_estimator.shrink import artifact
 from ec_estimator.sparsity import sparsifier
 from tests import models
@@ -50,7 +50,7 @@ class DieBeforeFeeding:
 
 def die_in_trial(trial, moment):
     """Kills inside trial `trial`: around the two session runs, or after its record."""
-    for attached in (sparsifier._Masks, gates.Gates, lsq._Trained):
+    for attached in (sparsifier._Masks, gates.Gates, quantizer._Trained):
         attached.run_trial = dying_trial(attached.run_trial, trial, moment)
     record = RunFolder.record_trial
 

@@ -1,4 +1,25 @@
-"""Rules that users add, for ops of their own or ops that have none."""
+"""Rules that users add, for ops of their own or ops that have none.
+
+A rule is a function of (flow, op). A tensor has for each axis a vector of labels, one
+for each position, or None. Vectors are NumPy arrays: take, join and repeat their
+entries as the op does its channels; never make up labels. A rule may call
+
+  flow.axes(tensor): a list with the vector or None of each axis; yours to change.
+  flow.sizes(tensor): the size of each axis, or None.
+  flow.values.const(tensor): a constant of integers as a flat list, or None.
+  flow.channel_axis(op): -1, or 1 where the op's data_format is "NC...".
+  flow.put(tensor, axes): these are the labels of the op's output `tensor`.
+  flow.only(axis, vector, rank): axes of which one has labels, for `put`.
+  flow.unite(a, b, op, b_tensor): position i of `a` lives or dies with position i of
+    `b`; returns what stands for both. Where one is None the other is frozen, but
+    not if `b_tensor`, which `b` is of, is filled with one value.
+  flow.broadcast(op, tensors): unites the axes of inputs as an addition does, and
+    returns the axes of the result.
+  flow.freeze(vector, op): these channels can't be removed, and `op` is the reason.
+  flow.keep(op, axes, kept): freezes all axes but `kept`, and returns the axes with
+    None in their place.
+  flow.freeze_all(op): freezes all that the op reads.
+"""
 import numpy as np
 
 from ec_estimator.channels.rules.table import RULES
@@ -22,26 +43,8 @@ def channel_rule(*op_types):
             others = [axis for axis in range(len(axes)) if axis != along[0] % len(axes)]
             flow.put(op.outputs[0], flow.keep(op, axes, others))
 
-    `op` is the tf.Operation, whose inputs all have a known rank. A tensor has for each
-    axis a vector of labels, one for each position, or None. Vectors are NumPy arrays:
-    take, join and repeat their entries as the op does its channels; never make up
-    labels. A rule may call
-
-      flow.axes(tensor): a list with the vector or None of each axis; yours to change.
-      flow.sizes(tensor): the size of each axis, or None.
-      flow.values.const(tensor): a constant of integers as a flat list, or None.
-      flow.channel_axis(op): -1, or 1 where the op's data_format is "NC...".
-      flow.put(tensor, axes): these are the labels of the op's output `tensor`.
-      flow.only(axis, vector, rank): axes of which one has labels, for `put`.
-      flow.unite(a, b, op, b_tensor): position i of `a` lives or dies with position i of
-        `b`; returns what stands for both. Where one is None the other is frozen, but
-        not if `b_tensor`, which `b` is of, is filled with one value.
-      flow.broadcast(op, tensors): unites the axes of inputs as an addition does, and
-        returns the axes of the result.
-      flow.freeze(vector, op): these channels can't be removed, and `op` is the reason.
-      flow.keep(op, axes, kept): freezes all axes but `kept`, and returns the axes with
-        None in their place.
-      flow.freeze_all(op): freezes all that the op reads.
+    `op` is the tf.Operation, whose inputs all have a known rank. What `flow` offers is
+    in docs/channel-rules.md and at the top of this module.
 
     What a rule neither puts out, nor unites with what it puts out, nor freezes is
     frozen for it: the op reads those channels, and no kernel could stop that. A rule

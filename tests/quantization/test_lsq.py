@@ -1,9 +1,9 @@
-"""The quantizers' numbers and gradients, against LSQ's formulas element by element."""
+"""LSQ's numbers and gradients, against its formulas element by element."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.quantization.quantizers import (
+from ec_estimator.quantization.lsq import (
     Quantizer,
     fake_quantize,
     frozen_fake_quantize,

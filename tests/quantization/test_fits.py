@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.quantization.fit import fit_binary, fit_steps
+from ec_estimator.quantization.fits import fit_binary, fit_steps
 
 RANGES = [(-127, 127)] + [(-(2 ** (b - 1)), 2 ** (b - 1) - 1) for b in range(2, 9)]
 RANGES += [(0, 2**b - 1) for b in range(1, 9)]

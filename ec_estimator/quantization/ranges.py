@@ -1,0 +1,201 @@
+"""What a quantizer's range is: while the model trains, and where it is served."""
+import abc
+import dataclasses
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.state import SCOPE, create_variable
+from ec_estimator.quantization.lsq import (
+    Range,
+    fake_quantize,
+    frozen_fake_quantize,
+    frozen_step,
+    range_of,
+    trained_step,
+)
+from ec_estimator.quantization.scales import scales
+
+# Of each tensor's values, the last so many that were looked at are remembered, and so
+# many are looked at in each step.
+REMEMBERED, LOOKED_AT = 8192, 2048
+# Neighbouring samples are so far apart; a prime, so that all channels get their share.
+_STRIDE = 104729
+
+
+class Step(NamedTuple):
+    """A quantizer's variables.
+
+    fitted: what the last fit found; log_ratio: how far training has moved it;
+    recent: [REMEMBERED, steps or 1] values of a tensor, None for a kernel.
+    """
+
+    fitted: Any
+    log_ratio: Any
+    recent: Any
+
+
+class Ranges(abc.ABC):
+    """The quantizers of one graph: their variables, and what they have quantized.
+
+    steps: {quantizer name: Step}.
+    quantized: {quantizer name: the float tensors that are quantized with it}.
+
+    Args:
+      graph: the tf.Graph, which is the default; the model may be built already or not
+        yet. While training not yet, so that the step sizes are among the variables
+        that an optimizer finds.
+      placement: placement.Placement.
+    """
+
+    def __init__(self, graph, placement):
+        self.graph = graph
+        self.placement = placement
+        self.quantized = {}
+        self.steps = {
+            name: self._create(name, quantizer)
+            for name, quantizer in placement.quantizers.items()
+        }
+
+    def _create(self, name, quantizer):
+        prefix = f"quantization/{name}"
+        recent = self._create_recent(f"{prefix}/recent", name, quantizer)
+        shape = quantizer.shape
+        return Step(
+            create_variable(f"{prefix}/step", shape, tf.float32, 0),
+            create_variable(
+                f"{prefix}/log_ratio", shape, tf.float32, 0, trainable=True
+            ),
+            recent,
+        )
+
+    def _create_recent(self, variable_name, name, quantizer):
+        """The variable of recent values, or None."""
+        return None
+
+    @abc.abstractmethod
+    def quantize(self, tensors, name):
+        """Quantizes tensors.
+
+        Args:
+          tensors: list of float32 tensors; several have a step each.
+          name: of their quantizer.
+
+        Returns:
+          List of as many tensors of the same shapes.
+        """
+
+    def _note(self, tensors, name):
+        self.quantized.setdefault(name, []).extend(tensors)
+
+
+class TrainingRanges(Ranges):
+    """With step sizes that are trained, and the memory of recent values at work."""
+
+    def _create_recent(self, variable_name, name, quantizer):
+        # A kernel's values are at hand whenever they are fitted.
+        if name in self.placement.kernels or name.endswith("/winograd_kernel"):
+            return None
+        shape = [REMEMBERED, quantizer.steps or 1]
+        if quantizer.steps:
+            shape[0] //= quantizer.steps
+        return create_variable(variable_name, shape, tf.float32, 0)
+
+    def quantize(self, tensors, name):
+        self._note(tensors, name)
+        state = self.steps[name]
+        quantizer = self.placement.quantizers[name]
+        elements = tf.cast(tf.size(tensors[0]), tf.float32)
+        if state.recent is None:
+            fallback = tf.constant(0.0)
+        else:
+            sample = _sample(tensors, state.recent.shape[0].value)
+            remember = state.recent.assign(
+                tf.concat([state.recent[tf.shape(sample)[0] :], sample], 0)
+            )
+            if not quantizer.steps:
+                batch = tf.maximum(1, tf.shape(tensors[0])[0])
+                elements /= tf.cast(batch, tf.float32)
+            # Until a fit is made: the start that LSQ takes from the batch.
+            fallback = 2 * tf.reduce_mean(tf.abs(sample), 0) / np.sqrt(quantizer.high)
+            fallback = tf.reshape(fallback, quantizer.shape)
+            with tf.control_dependencies([remember]):
+                fallback = tf.identity(fallback)
+        step = trained_step(
+            state.fitted, state.log_ratio, fallback, elements, quantizer
+        )
+        return _each(fake_quantize, tensors, range_of(step, quantizer), quantizer)
+
+
+class ServingRanges(Ranges):
+    """With the step sizes that training left; outside of loops, once a quantizer.
+
+    What rewrite.serving asks for: `constants` and `describe`.
+    """
+
+    def __init__(self, graph, placement):
+        super().__init__(graph, placement)
+        # {quantizer name: its Range}.
+        self._frozen = {}
+
+    def quantize(self, tensors, name):
+        self._note(tensors, name)
+        quantizer = self.placement.quantizers[name]
+        if name not in self._frozen:
+            state = self.steps[name]
+            with tf.control_dependencies(None), tf.name_scope(None):
+                with tf.name_scope(scope_of(name)):
+                    step = frozen_step(state.fitted, state.log_ratio)
+                    step = tf.identity(step, "step_size")
+                    self._frozen[name] = range_of(step, quantizer)
+        return _each(frozen_fake_quantize, tensors, self._frozen[name], quantizer)
+
+    @property
+    def constants(self):
+        """The tensors that an export holds as constants."""
+        return [tensor for limits in self._frozen.values() for tensor in limits]
+
+    def describe(self, values):
+        """Files that go beside an export.
+
+        Args:
+          values: {name of a tensor of `constants`: array}.
+        """
+        steps = {name: values[r.step.name] for name, r in self._frozen.items()}
+        text = scales(self.graph, self.placement, self.quantized, steps)
+        return {"scales.json": text}
+
+
+def scope_of(name):
+    """The name scope of a quantizer's ops."""
+    return f"{SCOPE}/quantization/{re.sub(r'[^A-Za-z0-9_./-]', '_', name)}/"
+
+
+def _each(op, tensors, limits, quantizer):
+    """Quantizes tensors with `op`, one of lsq's: one, or several with a step each."""
+    if len(tensors) == 1:
+        return [op(tensors[0], limits, quantizer)]
+    one = dataclasses.replace(quantizer, steps=0)
+    each = zip(*(tf.unstack(value, quantizer.steps) for value in limits))
+    return [op(t, Range(*values), one) for t, values in zip(tensors, each)]
+
+
+def _sample(tensors, rows):
+    """Some values of each tensor, [so many, tensors], spread over it."""
+    count = rows * LOOKED_AT // REMEMBERED
+    columns = []
+    for tensor in tensors:
+        flat = tf.reshape(tf.stop_gradient(tensor), [-1])
+        size = tf.maximum(1, tf.size(flat))
+        # An empty tensor has no values to take.
+        if tensor.shape.num_elements() is None:
+            flat = _or_zero(flat)
+        where = tf.floormod(tf.range(count) * _STRIDE, size)
+        columns.append(tf.gather(flat, where))
+    return tf.stack(columns, 1)
+
+
+def _or_zero(flat):
+    return tf.cond(tf.size(flat) > 0, lambda: flat, lambda: tf.zeros([1]))

@@ -1,0 +1,78 @@
+"""Forward passes that are complete, shown to the compressors."""
+from ec_estimator.core import tf_private
+from ec_estimator.core.compressor import Forward
+from ec_estimator.graph.op_types import LAYER_OPS
+from ec_estimator.rewrite.backward import backward_ops
+from ec_estimator.rewrite.edges import observe_gradient
+
+
+class ForwardPasses:
+    """Has compressors look at the graph before gradients are taken, and at its end.
+
+    Args:
+      graph: the training graph.
+      attached: [core.compressor.Attached].
+    """
+
+    def __init__(self, graph, attached):
+        self._graph = graph
+        self._attached = attached
+        self._losses, self._ops_seen = [], 0
+
+    def take(self, take, ys, xs):
+        """Takes gradients, once the compressors have seen the forward pass.
+
+        Args:
+          take, ys, xs: as core.tf_private.intercept_gradients gives them.
+
+        Returns:
+          The gradients of `xs`.
+        """
+        trainable = {
+            v.op.name for v in self._graph.get_collection("trainable_variables")
+        }
+        if trainable.isdisjoint(x.op.name for x in xs):
+            return take(xs)
+        wanted = []
+        losses = list(ys) if isinstance(ys, (list, tuple)) else [ys]
+        self.look(
+            losses,
+            observe=observe_gradient,
+            want=lambda tensor, receive: wanted.append((tensor, receive)),
+            call=tuple(loss.name for loss in losses),
+        )
+        gradients = take(xs + [tensor for tensor, _ in wanted])
+        for (_, receive), gradient in zip(wanted, gradients[len(xs) :]):
+            if gradient is not None:
+                receive(gradient)
+        return gradients[: len(xs)]
+
+    def look(self, losses, observe, want=lambda tensor, receive: None, call=()):
+        """Has the compressors look at the graph as it is now.
+
+        Args:
+          losses: besides those that were known.
+          observe, want, call: as core.compressor.Forward has them.
+        """
+        ops = self._graph.get_operations()
+        known = len(self._losses)
+        self._losses = list(dict.fromkeys([*self._losses, *losses]))
+        has_layers = any(
+            op.type in LAYER_OPS and tf_private.forward_op(op) is None
+            for op in ops[self._ops_seen :]
+        )
+        # A complete graph always has some: averages of weights, for example.
+        has_news = has_layers or len(self._losses) > known or not call
+        backward = backward_ops(self._graph).values() if has_news else ()
+        forward = Forward(
+            graph=self._graph,
+            losses=tuple(self._losses),
+            call=call,
+            backward=frozenset(op for found in backward for op in found),
+            has_news=has_news,
+            observe=observe,
+            want=want,
+        )
+        self._ops_seen = len(ops)
+        for attached in self._attached:
+            attached.look(forward)
