@@ -7,6 +7,7 @@ from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import SCOPE, is_state
 from ec_estimator.graph.layers import kernel_index, matrix_view, output_axes
 from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
+from ec_estimator.graph.stand_ins import stand_in
 from ec_estimator.graph.walk import descendants
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.match import match
@@ -136,6 +137,7 @@ class Rewired:
                 with tf.name_scope(scope_of(layer.kernel)):
                     quantized = self._kernel(tensor, op, index, layer.kernel)
             self._remember(tensor, layer.kernel, quantized)
+            stand_in(quantized, tensor)
         tf_private.replace_input(*reader, self._done[key])
 
     def _kernel(self, tensor, op, index, name):
