@@ -1,9 +1,9 @@
 """Model compression training for TensorFlow 1.15 Estimators and sessions."""
-from ec_estimator import flags
+from ec_estimator import extend, flags
 from ec_estimator.channels.overview import channel_groups
 from ec_estimator.channels.rules import channel_rule
 from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
-from ec_estimator.core.compressor import Compressor
+from ec_estimator.core.compressor import Attached, Compressor, TrialReport
 from ec_estimator.core.errors import (
     CompressionError,
     ConfigError,
@@ -18,6 +18,7 @@ from ec_estimator.export.exporters import (
     CleanCheckpointExporter,
     SavedModelExporter,
 )
+from ec_estimator.graph.decisions import Decisions
 from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.quantization.session import quantize_graph
@@ -31,12 +32,14 @@ from ec_estimator.training.wrap import compress
 from ec_estimator.version import __version__
 
 __all__ = [
+    "Attached",
     "BestExporter",
     "CleanCheckpointExporter",
     "CompressionError",
     "CompressionHook",
     "Compressor",
     "ConfigError",
+    "Decisions",
     "FinishedOnly",
     "GapFinetune",
     "LSQQuantizer",
@@ -48,11 +51,13 @@ __all__ = [
     "SavedModelExporter",
     "Sparsifier",
     "SparsifierConfig",
+    "TrialReport",
     "UnfinishedError",
     "__version__",
     "channel_groups",
     "channel_rule",
     "compress",
+    "extend",
     "finetune",
     "flags",
     "quantize_graph",

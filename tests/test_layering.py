@@ -15,7 +15,7 @@ LAYERS = [
     ["__main__"],
     ["commands"],
     ["__init__"],
-    ["flags"],
+    ["flags", "extend"],
     ["training"],
     ["export", "report"],
     ["pruning", "sparsity", "quantization"],

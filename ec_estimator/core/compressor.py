@@ -223,6 +223,23 @@ class Attached(abc.ABC):
         """
         return update
 
+    def gate_gradient(self, variable_name, gradient):
+        """`gate` for a gradient as it comes out of the layers, before the user's code
+        or an optimizer clips it, averages it, or adds a decay to it.
+
+        Called where that is: in a loop or a conditional if the variable is read there;
+        and once for each read that TensorFlow takes a gradient of, so that what was
+        given adds up to the variable's gradient. Not called for tf.GradientTape, whose
+        updates come to `gate` alone.
+
+        Args:
+          gradient: tensor of the variable's shape.
+
+        Returns:
+          Tensor of the same shape.
+        """
+        return self.gate(variable_name, gradient)
+
     def look(self, forward):
         """Sees each forward pass before its gradients are taken, and at last the whole
         graph, with what its optimizer made.

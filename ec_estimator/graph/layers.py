@@ -18,6 +18,7 @@ from ec_estimator.graph.op_types import (
     SWITCHES,
     VARIABLE_OPS,
 )
+from ec_estimator.graph.stand_ins import original_of
 from ec_estimator.graph.views import simplify
 from ec_estimator.graph.walk import descendants
 
@@ -194,6 +195,7 @@ def _trace(tensor):
     Returns:
       ([(variable name, shape)], axis that joins them, steps on the way forward).
     """
+    tensor = original_of(tensor)
     op = tensor.op
     if op.type in VARIABLE_OPS:
         return [(op.name, _variable_shape(op))], 0, ()

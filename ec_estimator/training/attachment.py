@@ -71,11 +71,18 @@ class Attachment:
 
     def gate(self, name, update):
         """What of an update reaches variable `name`; each update is gated once."""
+        return self._pass(name, update, lambda attached: attached.gate)
+
+    def gate_gradient(self, name, gradient):
+        """The same for a gradient that comes out of the layers."""
+        return self._pass(name, gradient, lambda attached: attached.gate_gradient)
+
+    def _pass(self, name, update, gate_of):
         if self._is_gated(name, update):
             return update
         for attached in self.attached:
             if name in attached.gated:
-                update = attached.gate(name, update)
+                update = gate_of(attached)(name, update)
         self._gated.add((name, update.name))
         return update
 
@@ -92,7 +99,7 @@ class Attachment:
     def gradients(self):
         """Context in which the model is built, and its gradients come out gated."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(gated_reads(self.graph, self._gate_gradient))
+            stack.enter_context(gated_reads(self.graph, self._gate_read))
             if any(type(part).look is not Attached.look for part in self.attached):
                 stack.enter_context(
                     tf_private.intercept_gradients(
@@ -100,10 +107,10 @@ class Attachment:
                     )
                 )
             yield
-        for name, reader in ungated_reads(self.graph, self.names):
+        for name, reader in ungated_reads(self.graph, self._with_zeros()):
             _warn_of_reader(name, reader)
 
-    def _gate_gradient(self, name, gradient):
+    def _gate_read(self, name, gradient):
         if not any(name in attached.gated for attached in self.attached):
             return gradient
         if isinstance(gradient, tf.IndexedSlices):
@@ -113,7 +120,7 @@ class Attachment:
                 "does), so it is an embedding table and can't be masked; add it to "
                 "exclude_scopes"
             )
-        return self.gate(name, gradient)
+        return self.gate_gradient(name, gradient)
 
     def read_gradients(self):
         """`gradients` for a graph that has its gradients: finds and gates them."""
@@ -125,9 +132,8 @@ class Attachment:
 
         self._forward_passes.look(forward_ends(self.graph, backward), observe)
         self._check_complete()
-        # What we train ourselves, step sizes, has no zeros that a gradient could touch.
-        for name in sorted(n for n in self.names if not is_state(n)):
-            readers = gate_gradients(self.graph, backward, name, self.gate)
+        for name in sorted(self._with_zeros()):
+            readers = gate_gradients(self.graph, backward, name, self.gate_gradient)
             for reader in readers:
                 _warn_of_reader(name, reader)
 
@@ -172,6 +178,11 @@ class Attachment:
                 "training graph; its name must be the same in both modes"
             )
 
+    def _with_zeros(self):
+        """`names` without what we train ourselves, step sizes: those have no zeros that
+        a gradient could touch."""
+        return {name for name in self.names if not is_state(name)}
+
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
         tf_private.join_groups(
@@ -179,7 +190,7 @@ class Attachment:
         )
 
     def _a_planned_variable(self):
-        names = {n for n in self.names | self._planned() if not is_state(n)}
+        names = self._with_zeros() | self._planned()
         variables = self.graph.get_collection("variables")
         return min(
             (v for v in variables if v.op.name in names), key=lambda v: v.op.name
