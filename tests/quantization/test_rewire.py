@@ -6,8 +6,6 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
-from ec_estimator.graph.layers import find_layers
-from ec_estimator.graph.plan import make_plan
 from ec_estimator.quantization.lsq import (
     fake_quantize,
     of_activations,
@@ -15,8 +13,6 @@ from ec_estimator.quantization.lsq import (
     range_of,
     trained_step,
 )
-from ec_estimator.quantization.ranges import ServingRanges
-from ec_estimator.quantization.rewire import Rewired
 
 MODES = tf.estimator.ModeKeys
 
@@ -184,49 +180,6 @@ def test_post_quant_makes_an_integer_chain_up_to_the_prediction(tmp_path):
     assert not last.outputs[0].consumers()
 
 
-def test_fp32_layers_and_scopes_are_left_alone(tmp_path):
-    graph = ops(MODES.PREDICT, tmp_path, fp32_layers=("MatMul",))
-    (product,) = [o for o in graph.get_operations() if o.type == "MatMul"]
-    assert not any(i.op.type.startswith("FakeQuant") for i in product.inputs)
-
-
-def test_fp32_layers_that_are_no_layer_are_an_error_with_the_nearest(tmp_path):
-    with pytest.raises(ec.ConfigError, match="'MatMull' is no layer; nearest: MatMul"):
-        ops(MODES.PREDICT, tmp_path, fp32_layers=("MatMull",))
-
-
-def test_first_and_last_layer_have_bits_of_their_own(tmp_path):
-    graph = ops(MODES.PREDICT, tmp_path, bits=3, wbits=2, first_last_bits=8)
-    bits = {
-        o.name[len("ec_estimator/quantization/") :]: o.get_attr("num_bits")
-        for o in graph.get_operations()
-        if o.type.startswith("FakeQuant")
-    }
-    assert bits == {
-        "conv/kernel/quantized": 8,
-        "conv/kernel/input/quantized": 8,
-        "depthwise/kernel/quantized": 2,
-        "depthwise/kernel/input/quantized": 3,
-        "dense/kernel/quantized": 8,
-        "dense/kernel/input/quantized": 8,
-    }
-
-
-def test_auto_is_unsigned_behind_a_relu_only(tmp_path):
-    graph = ops(MODES.PREDICT, tmp_path, signed="auto")
-    low = {}
-    with tf.Session(graph=graph) as session:
-        for op in graph.get_operations():
-            if op.type == "FakeQuantWithMinMaxVars":
-                feeds = {}
-                for o in graph.get_operations():
-                    if o.name.endswith("/step_size") and o.outputs[0].shape.rank == 0:
-                        feeds[o.outputs[0]] = 0.1
-                low[op.name.split("/")[2]] = session.run(op.inputs[1], feeds)
-    assert low["depthwise"] == 0
-    assert low["conv"] < 0 and low["dense"] < 0
-
-
 def test_what_a_variable_of_any_type_computes_is_quantized_for_all_readers():
     with tf.Graph().as_default():
         scale = tf.raw_ops.Variable(shape=[4], dtype=tf.float32)
@@ -237,49 +190,3 @@ def test_what_a_variable_of_any_type_computes_is_quantized_for_all_readers():
         # A model's input, which no variable computes, is quantized for its layer alone.
         assert y.op.inputs[0] is not h
         assert other.op.inputs[0] is y.op.inputs[0]
-
-
-def test_a_kernel_used_both_ways_round_is_fitted_as_it_is_quantized():
-    """By the columns of its first reader, here [6, 4] of a variable [4, 6]."""
-    with tf.Graph().as_default() as graph:
-        w = tf.get_variable("w", [4, 6])
-        x = tf.matmul(tf.placeholder(tf.float32, [2, 6]), w, transpose_b=True)
-        tf.matmul(tf.tanh(x), w)
-        plan = make_plan(
-            "session",
-            graph,
-            find_layers(graph),
-            None,
-            [ec.LSQQuantizer(ec.QuantizerConfig())],
-        )
-    placement = plan.details["quantization"]
-    assert placement.quantizers["w"].steps == 4
-    assert placement.kernels["w"].matrix_shape == (6, 4)
-
-
-def twice(first, second):
-    """A kernel that two products read, under these names."""
-    with tf.variable_scope("", reuse=tf.AUTO_REUSE):
-        w = tf.get_variable("w", [4, 4])
-    x = tf.placeholder(tf.float32, [2, 4])
-    x = tf.tanh(tf.matmul(x, w, name=first))
-    return tf.matmul(x, w, name=second)
-
-
-def test_readers_of_a_kernel_are_found_in_turn_if_their_names_have_moved():
-    with tf.Graph().as_default() as graph:
-        twice("product", "product_1")
-        config = ec.QuantizerConfig()
-        plan = make_plan(
-            "predict", graph, find_layers(graph), None, [ec.LSQQuantizer(config)]
-        )
-    with tf.Graph().as_default() as graph:
-        twice("product_1", "product_2")
-        placement = plan.details["quantization"]
-        ranges = ServingRanges(graph, placement)
-        rewired = Rewired(graph, placement, ranges.quantize)
-        rewired.rewire()
-        for name in ("product_1", "product_2"):
-            for operand in graph.get_operation_by_name(name).inputs:
-                assert operand.op.name.startswith("ec_estimator/quantization/")
-    assert rewired.missing() == []
