@@ -18,10 +18,12 @@ _RECEIVERS = "receivers"
 _ENTRANCES = (*SWITCHES, *ENTERS)
 
 
-def observe_gradient(op, index, receive):
+def observe_gradient(observer, op, index, receive):
     """Has `receive` see the gradients that flow from an op to one of its inputs.
 
     Args:
+      observer: any object. Two readers in a branch have one entrance, where their sum
+        is seen: each observer sees it once.
       op, index: the reader, whose gradients are not taken yet.
       receive: callable(tensor, gradient), called at each call of tf.gradients that
         differentiates with respect to what the tensor is computed from.
@@ -34,17 +36,18 @@ def observe_gradient(op, index, receive):
         receivers = {}
         remember(graph, _RECEIVERS, receivers)
     if tensor.op.name in receivers:
-        return  # Two readers in a branch have one entrance, and their sum is seen.
+        receivers[tensor.op.name].setdefault(observer, receive)
+        return
     with graph.gradient_override_map({"Identity": _OBSERVED}):
         with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
             edge = tf.identity(tensor, "ec_estimator/edge")
-    receivers[edge.op.name] = receive
+    receivers[edge.op.name] = {observer: receive}
     tf_private.replace_input(op, index, edge)
 
 
 @tf.RegisterGradient(_OBSERVED)
 def _observed_edge(op, gradient):
-    receive = (recall(op.graph, _RECEIVERS) or {}).get(op.name)
-    if receive is not None and gradient is not None:
+    receivers = recall(op.graph, _RECEIVERS, {}).get(op.name, {})
+    for receive in receivers.values() if gradient is not None else ():
         receive(op.inputs[0], gradient)
     return gradient

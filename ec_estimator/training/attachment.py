@@ -126,7 +126,7 @@ class Attachment:
         """`gradients` for a graph that has its gradients: finds and gates them."""
         backward = backward_ops(self.graph)
 
-        def observe(op, index, receive):
+        def observe(observer, op, index, receive):
             for gradient in kernel_gradients(backward, op, index):
                 receive(op.inputs[index], gradient)
 
@@ -140,7 +140,7 @@ class Attachment:
     def finish(self):
         """Completes a graph that now has its optimizer."""
         # Raises what is wrong before anything is changed.
-        self._forward_passes.look((), observe=lambda op, index, receive: None)
+        self._forward_passes.look((), observe=lambda *observation: None)
         self._check_complete()
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)

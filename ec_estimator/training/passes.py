@@ -1,4 +1,6 @@
 """Forward passes that are complete, shown to the compressors."""
+from functools import partial
+
 from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Forward
 from ec_estimator.graph.op_types import LAYER_OPS
@@ -52,7 +54,8 @@ class ForwardPasses:
 
         Args:
           losses: besides those that were known.
-          observe, want, call: as core.compressor.Forward has them.
+          want, call: as core.compressor.Forward has them.
+          observe: the same, with the Attached that observes as its first argument.
         """
         ops = self._graph.get_operations()
         known = len(self._losses)
@@ -75,4 +78,4 @@ class ForwardPasses:
         )
         self._ops_seen = len(ops)
         for attached in self._attached:
-            attached.look(forward)
+            attached.look(forward._replace(observe=partial(observe, attached)))
