@@ -106,7 +106,7 @@ def test_pruned_and_quantized_at_once(tmp_path):
     assert np.sum(~kernel.any(axis=(0, 1, 3))) > 0
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_winograd_trains_and_exports(bits, tmp_path):
     wrapped = quantizer(int8_winograd=True, bits=bits, signed="auto")
     estimator, input_fn = make(tmp_path, lambda fn: ec.compress(fn, wrapped))
