@@ -2,7 +2,7 @@
 import tensorflow.compat.v1 as tf
 from hypothesis import strategies as st
 
-from tests.channels.channel_models import conv, depthwise, head, layers, relu, some
+from tests.channels.parts import conv, depthwise, head, layers, relu, some
 
 # A recipe is a list of (op, number, number): the numbers choose inputs and widths.
 STEPS = st.tuples(st.integers(0, 12), st.integers(0, 50), st.integers(0, 50))

@@ -9,8 +9,8 @@ import ec_estimator as ec
 from ec_estimator.channels.groups import find_channels
 from ec_estimator.channels.rules import RULES
 from tests import models
-from tests.channels.channel_models import some
-from tests.channels.test_groups import Net, assert_removable
+from tests.channels.net import Net, assert_removable
+from tests.channels.parts import some
 from tests.shrink.test_networks import check_predictions, check_training, prune
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "channel-rules.md"

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.shrink.artifact import read_artifact
 from tests import models
-from tests.pruning.test_pruner import pruner
+from tests.pruning.runs import pruner
 from tests.shrink.test_networks import run_small
 from tests.training.test_zoo import checkpoint
 

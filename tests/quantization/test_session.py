@@ -7,41 +7,14 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from tests import models
-
-SHAPE = (8, 8, 3)
-KERNELS = ("w1", "w2", "w3")
-
-
-def config(**kwargs):
-    return ec.QuantizerConfig(**{"step_interval": 4, "num_trials": 3, **kwargs})
-
-
-def model(training=True):
-    """(logits, loss) of a small model on fixed data."""
-    tf.set_random_seed(3)
-    x, y = tf.data.make_one_shot_iterator(models.dataset(SHAPE)()).get_next()
-    logits = models._raw_network(x["x"], training)
-    return logits, tf.losses.sparse_softmax_cross_entropy(y, logits)
-
-
-def minimize(loss):
-    step = tf.train.get_or_create_global_step()
-    return tf.train.AdamOptimizer(0.01).minimize(loss, step)
-
-
-def dense_checkpoint(folder, without=(), shapes=None):
-    """Of the model before quantization; returns its path and the weights."""
-    random = np.random.RandomState(9)
-    shapes = {"w1": [3, 3, 3, 8], "w2": [8, 20], "w3": [5, 20], **(shapes or {})}
-    weights = {n: random.uniform(-0.5, 0.5, s) for n, s in sorted(shapes.items())}
-    with tf.Graph().as_default(), tf.Session() as session:
-        for name, value in weights.items():
-            if name not in without:
-                tf.get_variable(name, initializer=value.astype(np.float32))
-        tf.train.get_or_create_global_step()
-        session.run(tf.global_variables_initializer())
-        path = tf.train.Saver().save(session, os.path.join(folder, "model.ckpt"))
-    return path, weights
+from tests.quantization.sessions import (
+    KERNELS,
+    SHAPE,
+    config,
+    dense_checkpoint,
+    minimize,
+    model,
+)
 
 
 def snippet(model_dir, steps=10, **kwargs):
@@ -151,126 +124,6 @@ def test_the_signs_of_a_training_graph_with_dropout_are_those_of_its_eval_graph(
             ]
             shapes.append(sorted(float(tf.get_static_value(low)) for low in ranges))
     assert shapes == [[-128.0, 0.0], [-128.0, 0.0]]
-
-
-def test_another_mode_is_refused():
-    with tf.Graph().as_default():
-        model()
-        message = "quantize_graph: mode must be 'train' or 'eval', got 'test'"
-        with pytest.raises(ec.ConfigError, match=f"^{message}$"):
-            ec.quantize_graph("test", None, config())
-
-
-@pytest.mark.parametrize("mode", ["train", "eval"])
-def test_a_graph_that_has_gradients_is_refused(mode):
-    with tf.Graph().as_default():
-        minimize(model()[1])
-        with pytest.raises(ec.PlanError, match="gradients have been taken .* before"):
-            ec.quantize_graph(mode, None, config())
-
-
-@pytest.mark.parametrize("first", ["train", "eval"])
-@pytest.mark.parametrize("second", ["train", "eval"])
-def test_a_graph_is_quantized_once(first, second):
-    with tf.Graph().as_default():
-        model()
-        ec.quantize_graph(first, None, config())
-        with pytest.raises(ec.PlanError, match="this graph is quantized already"):
-            ec.quantize_graph(second, None, config())
-
-
-def test_a_graph_without_layers_is_refused():
-    with tf.Graph().as_default():
-        tf.nn.relu(tf.placeholder(tf.float32, [2]))
-        with pytest.raises(ec.PlanError):
-            ec.quantize_graph("train", None, config())
-
-
-def test_a_hook_on_a_graph_that_is_not_quantized_says_what_to_call():
-    with tf.Graph().as_default():
-        minimize(model()[1])
-        hook = ec.CompressionHook(ec.LSQQuantizer(config()))
-        with pytest.raises(ec.PlanError, match=r"call quantize_graph\(mode='train'"):
-            hook.begin()
-
-
-@pytest.mark.parametrize(
-    "field,value", [("bits", 4), ("num_trials", 7), ("fp32_layers", ("MatMul",))]
-)
-def test_a_hook_with_another_config_names_the_field(field, value):
-    with tf.Graph().as_default():
-        _, loss = model()
-        ec.quantize_graph("train", None, config())
-        minimize(loss)
-        hook = ec.CompressionHook(ec.LSQQuantizer(config(**{field: value})))
-        with pytest.raises(
-            ec.ConfigError, match=f"QuantizerConfig.{field}: .*give both the same"
-        ):
-            hook.begin()
-
-
-def test_fp32_layers_that_match_nothing_name_the_nearest():
-    with tf.Graph().as_default():
-        model()
-        with pytest.raises(ec.ConfigError, match="'MatMull' is no layer; .*MatMul"):
-            ec.quantize_graph("train", None, config(fp32_layers=("MatMull",)))
-
-
-def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "file").write_text("kept")
-    with tf.Graph().as_default():
-        model()
-        with pytest.raises(ec.RunFolderError, match="is a file"):
-            ec.quantize_graph("train", str(tmp_path / "file"), config())
-    assert (tmp_path / "file").read_text() == "kept"
-
-
-def train_from(path):
-    with tf.Graph().as_default(), tf.Session(config=models.ONE_THREAD) as session:
-        model()
-        ec.quantize_graph("train", None, config(pretrained_model=path))
-        session.run(tf.global_variables_initializer())
-        return session.run({v.op.name: v for v in tf.trainable_variables("w")})
-
-
-def test_training_starts_from_the_pretrained_model(tmp_path):
-    path, weights = dense_checkpoint(str(tmp_path))
-    for given in (path, str(tmp_path)):
-        for name, value in train_from(given).items():
-            np.testing.assert_allclose(value, weights[name], rtol=1e-6)
-
-
-def test_a_path_without_a_checkpoint_is_refused_before_training(tmp_path):
-    with pytest.raises(ec.RunFolderError, match="cannot be read"):
-        train_from(str(tmp_path / "nowhere"))
-    with pytest.raises(ec.RunFolderError, match="there is no checkpoint in"):
-        train_from(str(tmp_path))
-
-
-def test_truncated_data_is_refused_before_training(tmp_path):
-    path, _ = dense_checkpoint(str(tmp_path))
-    (data,) = tmp_path.glob("*.data-*")
-    data.write_bytes(data.read_bytes()[:10])
-    with pytest.raises(ec.RunFolderError, match="cannot be read \\('w1': "):
-        train_from(path)
-
-
-def test_a_checkpoint_of_another_model_is_refused_before_training(tmp_path):
-    path, _ = dense_checkpoint(str(tmp_path), KERNELS, {"other": [3]})
-    with pytest.raises(
-        ec.RunFolderError, match="none of the model's 3 .*w1 is missing"
-    ):
-        train_from(path)
-
-
-def test_what_a_pretrained_model_lacks_is_listed(tmp_path, caplog):
-    path, weights = dense_checkpoint(str(tmp_path), ["w1"], {"w3": [4, 20]})
-    with caplog.at_level("WARNING"):
-        values = train_from(path)
-    assert "2 variables keep their own start: w1 is missing; " in caplog.text
-    assert "w3 has shape [4, 20], in the model [5, 20]" in caplog.text
-    np.testing.assert_allclose(values["w2"], weights["w2"], rtol=1e-6)
-    assert np.any(values["w1"] != 0)
 
 
 OPTIMIZERS = {

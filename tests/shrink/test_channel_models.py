@@ -10,8 +10,8 @@ import ec_estimator as ec
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.shrink.artifact import write_artifact
 from tests.channels import channel_models
+from tests.channels.net import Net, assert_same, names
 from tests.channels.random_models import RECIPES, network
-from tests.channels.test_groups import Net, assert_same, names
 from tests.models import ONE_THREAD
 from tests.properties import dear
 
