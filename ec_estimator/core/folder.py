@@ -10,7 +10,7 @@ from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.schedule import Schedule
 from ec_estimator.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def write_atomically(path, text):
