@@ -2,7 +2,7 @@
 
 Its config: a `TrialsConfig` with fields `field(default, rule, doc)`. Its plan:
 `choose_layers` and `take_kernels`. Its part in a graph: `create_variable`, for state
-that checkpoints hold, and `zero_out`.
+that checkpoints hold, and `remove`, for weights.
 """
 import dataclasses
 from typing import Tuple
@@ -23,7 +23,7 @@ from ec_estimator.core.fields import (
 )
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
-from ec_estimator.rewrite.updates import zero_out
+from ec_estimator.rewrite.updates import remove
 
 __all__ = [
     "Report",
@@ -39,9 +39,9 @@ __all__ = [
     "or_none",
     "path",
     "ratio",
+    "remove",
     "subset",
     "take_kernels",
-    "zero_out",
 ]
 
 

@@ -68,8 +68,8 @@ class _Movement(ec.Attached):
             w, mask = _variable(name), self._masks[name]
             self._new[name] = tf.placeholder(tf.float32, mask.shape)
             alive = tf.cast(self._new[name], w.dtype.base_dtype)
-            ops += [mask.assign(self._new[name]), extend.zero_out(w, alive)]
-            ops += [slot.reset(alive) for slot in trained.companions[name]]
+            ops.append(mask.assign(self._new[name]))
+            ops += extend.remove(w, alive, trained.companions[name])
         self._trial = tf.group(*ops)
         return []
 

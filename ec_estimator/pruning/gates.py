@@ -12,7 +12,7 @@ from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors
 from ec_estimator.pruning.importance import Importance
 from ec_estimator.pruning.selection import choose
-from ec_estimator.rewrite.updates import zero_out
+from ec_estimator.rewrite.updates import remove
 from ec_estimator.shrink.artifact import (
     FOLDER,
     fetch_values,
@@ -113,9 +113,7 @@ class Gates(Attached):
     def _resets(self, name, followers):
         variable = self._variables[name]
         mask = tf.broadcast_to(self._mask(name, self._new_alive), variable.shape)
-        yield zero_out(variable, mask)
-        for follower in followers:
-            yield follower.reset(mask)
+        return remove(variable, mask, followers)
 
     def run_trial(self, session, trial, ratio):
         importance, alive = session.run([self._importance.average, self._alive])

@@ -58,16 +58,25 @@ class Companion:
             else:
                 initial = tf.fill(self.variable.shape, value)
         if initial is None:
-            return zero_out(self.variable, mask)
+            return _zero_out(self.variable, mask)
         return self.variable.assign(tf.where(mask > 0, self.variable, initial))
 
 
-def zero_out(variable, mask):
-    """Op that puts a variable to zero where the mask is 0, whatever it holds there.
+def remove(variable, mask, companions):
+    """Removes weights: where the mask is 0 they become zero, whatever they are now, and
+    what follows them starts afresh.
 
     Args:
       mask: 1 and 0, of the variable's type and shape.
+      companions: [Companion] of the variable.
+
+    Returns:
+      List of ops.
     """
+    return [_zero_out(variable, mask), *(c.reset(mask) for c in companions)]
+
+
+def _zero_out(variable, mask):
     return variable.assign(tf.math.multiply_no_nan(variable, mask))
 
 

@@ -8,7 +8,7 @@ from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.kernels import from_matrix, to_matrix
-from ec_estimator.rewrite.updates import zero_out
+from ec_estimator.rewrite.updates import remove
 from ec_estimator.sparsity import blocks
 from ec_estimator.sparsity.selection import find_cut, removed
 
@@ -121,8 +121,7 @@ class _Masks(Attached):
             mask, variable = self._mask(name), self._variables[name]
             alive = tf.cast(alive, mask.dtype.base_dtype)
             updates.append(mask.assign(alive))
-            updates.append(zero_out(variable, alive))
-            updates.extend(c.reset(alive) for c in companions[name])
+            updates.extend(remove(variable, alive, companions[name]))
         return tf.group(*updates)
 
     def run_trial(self, session, trial, ratio):
