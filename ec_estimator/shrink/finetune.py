@@ -6,7 +6,7 @@ from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import check_same_network, check_same_variables
 from ec_estimator.shrink.cut import Cut
-from ec_estimator.shrink.getter import GapFinetune
+from ec_estimator.shrink.getter import GapFinetune, named
 from ec_estimator.shrink.veil import Veil
 from ec_estimator.shrink.whole import build_whole, ends_forward_pass
 
@@ -101,11 +101,12 @@ class _SmallBuild:
         return spec
 
     # TensorFlow looks for a first parameter of this name.
-    def _get_variable(self, getter, name, shape=None, **kwargs):
+    def _get_variable(self, getter, name, *args, **kwargs):
+        kwargs.update(named(args))
         if self._veil.covers(name):
             # Shared. It shows another shape than it has, so ask for none.
-            return getter(name, **kwargs)
-        return self._helper.get_cut_variable(getter, name, shape=shape, **kwargs)
+            return getter(name, **{**kwargs, "shape": None})
+        return self._helper.get_cut_variable(getter, name, **kwargs)
 
     def _create_variable(self, next_creator, **kwargs):
         variable = self._helper.create_variable(next_creator, **kwargs)

@@ -13,6 +13,12 @@ from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.shrink.structure import layer_structures
 
 _READ = "ec_estimator.read_of_small_network"
+# The arguments of TensorFlow's own getter, in order.
+_POSITIONS = (
+    *("shape", "dtype", "initializer", "regularizer", "reuse", "trainable"),
+    *("collections", "caching_device", "partitioner", "validate_shape"),
+    *("use_resource", "constraint", "synchronization", "aggregation"),
+)
 # What a graph remembers: callable(graph), called once.
 _COMPARE = "compare_layers"
 
@@ -95,25 +101,22 @@ class GapFinetune:
                 ", ".join(others),
             )
 
-    def get_cut_variable(self, getter, name, shape=None, initializer=None, **kwargs):
+    def get_cut_variable(self, getter, name, *args, **kwargs):
         """`get_variable` for a build that is compared in another way."""
+        kwargs.update(named(args))
         cut = self.artifact.variables.get(name)
         if cut is None:
-            return getter(name, shape=shape, initializer=initializer, **kwargs)
-        if shape is not None:
-            self._check(name, shape, cut)
+            return getter(name, **kwargs)
+        if kwargs.get("shape") is not None:
+            self._check(name, kwargs["shape"], cut)
         partitioner = kwargs.get("partitioner")
         if partitioner is not None:
             # As many parts as the whole variable has: their number is in the graph.
             kwargs["partitioner"] = lambda shape, dtype: partitioner(
                 shape=tf.TensorShape(cut.shape), dtype=dtype
             )
-        return getter(
-            name,
-            shape=cut.small_shape,
-            initializer=self._values(name, cut),
-            **kwargs,
-        )
+        kwargs.update(shape=cut.small_shape, initializer=self._values(name, cut))
+        return getter(name, **kwargs)
 
     def create_variable(self, next_creator, **kwargs):
         """A creator for tf.variable_creator_scope: what never asks a getter, such as
@@ -169,6 +172,14 @@ class GapFinetune:
             return tf.ensure_shape(value, shape)
 
         return initializer
+
+
+def named(arguments):
+    """What a getter was given by position, after the name: {name of an argument: value}.
+
+    Getters of users pass on by position as well as by keyword.
+    """
+    return dict(zip(_POSITIONS, arguments))
 
 
 @tf.RegisterGradient(_READ)
