@@ -175,7 +175,7 @@ class GapFinetune:
 
 
 def named(arguments):
-    """What a getter was given by position, after the name: {name of an argument: value}.
+    """{name of an argument: value} of what a getter was given by position, after name.
 
     Getters of users pass on by position as well as by keyword.
     """
