@@ -6,6 +6,14 @@ tensors follow them.
 import numpy as np
 
 
+def follow(view, array):
+    """An array as a view sees it."""
+    for kind, argument in view:
+        turned = kind == "transpose"
+        array = array.transpose(argument) if turned else array.reshape(argument)
+    return array
+
+
 def shapes_on_the_way(view, shape):
     """The shapes of an array before the first and after each of a view's steps."""
     shapes = [tuple(shape)]

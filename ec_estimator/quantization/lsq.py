@@ -158,7 +158,8 @@ def _by_columns(x, step, quantizer):
             )
             share = tf.reshape(dq * rounded - dx * ratio, [-1, quantizer.steps])
             # A product with ones: half of the time of a sum over the rows.
-            ones = tf.ones([1, tf.shape(share)[0]])
+            rows = share.shape[0].value
+            ones = tf.ones([1, tf.shape(share)[0] if rows is None else rows])
             return dx, tf.reshape(tf.matmul(ones, share), [quantizer.steps])
 
         return tf.multiply(rounded, step, name="quantized"), gradient

@@ -9,13 +9,11 @@ from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.decisions import Decisions
-from ec_estimator.quantization.fits import Fits, check_finite, report
-from ec_estimator.quantization.lsq import frozen_step
 from ec_estimator.quantization.placement import place
 from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.quantization.ranges import ServingRanges, TrainingRanges
 from ec_estimator.quantization.rewire import Rewired
-from ec_estimator.rewrite.kernels import to_matrix
+from ec_estimator.quantization.trials import Trials
 
 # Relative change of a step size in a training step, where no optimizer of the user's
 # trains it: Adam's own default.
@@ -193,62 +191,16 @@ class _Trained(Attached):
                 len(self.gated),
                 min(untrained),
             )
-        self._summarize()
+        variables = {v.op.name: v for v in self._graph.get_collection("variables")}
         with tf.name_scope("ec_estimator/quantization/trial_ops/"):
-            self._new_trials = tf.placeholder(tf.int64, [])
-            steps = self._ranges.steps
-            variables = {v.op.name: v for v in self._graph.get_collection("variables")}
-            kernels = {
-                name: self._kernel_matrix(name, variables)
-                for name in steps
-                if steps[name].recent is None
-            }
-            tensors = {
-                name: step.recent + 0
-                for name, step in steps.items()
-                if step.recent is not None
-            }
-            self._kernel_fits = Fits(self._ranges, kernels, companions).found
-            self._tensor_fits = Fits(self._ranges, tensors, companions).found
-            self._count = self.trial_counter.assign(self._new_trials)
+            self._trial_runs = Trials(
+                self._ranges, variables, companions, self.trial_counter
+            )
         return every_step
-
-    def _kernel_matrix(self, name, variables):
-        """A kernel as [taps, channels], from its variables; or, for a Winograd
-        convolution, what its transformed kernel is."""
-        if name not in self.placement.kernels:
-            return self._ranges.quantized[name][0]
-        kernel = self.placement.kernels[name]
-        parts = [variables[part] for part in kernel.parts]
-        return to_matrix(kernel, parts if len(parts) > 1 else [parts[0] + 0])
-
-    def _summarize(self):
-        """TensorBoard: step size, range, and how much of a tensor is clipped."""
-        with tf.name_scope(None), tf.name_scope("ec_estimator/quantization/summaries/"):
-            for name, state in self._ranges.steps.items():
-                quantizer = self.placement.quantizers[name]
-                steps = frozen_step(state.fitted, state.log_ratio)
-                step = tf.reduce_mean(steps)
-                tag = f"compression/quantization/{name}"
-                tf.summary.scalar(f"{tag}/step_size", step, family=None)
-                tf.summary.scalar(f"{tag}/range", step * quantizer.high)
-                if state.recent is not None:
-                    clipped = tf.logical_or(
-                        state.recent > steps * (quantizer.high + 0.5),
-                        state.recent < steps * (quantizer.low - 0.5),
-                    )
-                    rate = tf.reduce_mean(tf.cast(clipped, tf.float32))
-                    tf.summary.scalar(f"{tag}/clipping_rate", rate)
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.
-        check_finite(session.run(self._kernel_fits))
+        self._trial_runs.fit_kernels(session)
 
     def run_trial(self, session, trial, ratio):
-        # One run: TensorFlow prunes and optimizes the graph anew for another.
-        found, _ = session.run(
-            [{**self._kernel_fits, **self._tensor_fits}, self._count],
-            {self._new_trials: trial},
-        )
-        check_finite(found)
-        return report(found, list(self._tensor_fits))
+        return self._trial_runs.run(session, trial)

@@ -107,20 +107,18 @@ class TrainingRanges(Ranges):
         self._note(tensors, name)
         state = self.steps[name]
         quantizer = self.placement.quantizers[name]
-        elements = tf.cast(tf.size(tensors[0]), tf.float32)
         if state.recent is None:
+            elements = _elements(tensors[0])
             fallback = tf.constant(0.0)
         else:
             sample = _sample(tensors, state.recent.shape[0].value)
-            remember = state.recent.assign(
-                tf.concat([state.recent[tf.shape(sample)[0] :], sample], 0)
-            )
-            if not quantizer.steps:
-                batch = tf.maximum(1, tf.shape(tensors[0])[0])
-                elements /= tf.cast(batch, tf.float32)
+            kept = tf.slice(state.recent, [sample.shape[0].value, 0], [-1, -1])
+            remember = state.recent.assign(tf.concat([kept, sample], 0))
+            by_step = _elements if quantizer.steps else _elements_of_an_example
+            elements = by_step(tensors[0])
             # Until a fit is made: the start that LSQ takes from the batch.
-            fallback = 2 * tf.reduce_mean(tf.abs(sample), 0) / np.sqrt(quantizer.high)
-            fallback = tf.reshape(fallback, quantizer.shape)
+            magnitude = tf.reduce_mean(tf.abs(sample), 0 if quantizer.steps else None)
+            fallback = magnitude * (2 / np.sqrt(quantizer.high))
             with tf.control_dependencies([remember]):
                 fallback = tf.identity(fallback)
         step = trained_step(
@@ -188,13 +186,30 @@ def _sample(tensors, rows):
     columns = []
     for tensor in tensors:
         flat = tf.reshape(tf.stop_gradient(tensor), [-1])
-        size = tf.maximum(1, tf.size(flat))
-        # An empty tensor has no values to take.
-        if tensor.shape.num_elements() is None:
+        where = np.arange(count, dtype=np.int32) * np.int32(_STRIDE)
+        size = tensor.shape.num_elements()
+        if size is None:
+            where = tf.floormod(where, tf.maximum(1, tf.size(flat)))
+            # An empty tensor has no values to take.
             flat = _or_zero(flat)
-        where = tf.floormod(tf.range(count) * _STRIDE, size)
+        else:
+            where %= max(1, size)
         columns.append(tf.gather(flat, where))
     return tf.stack(columns, 1)
+
+
+def _elements(tensor):
+    """How many elements a tensor has, float32; a number where that is known."""
+    size = tensor.shape.num_elements()
+    return tf.cast(tf.size(tensor), tf.float32) if size is None else float(size)
+
+
+def _elements_of_an_example(tensor):
+    """The same without the batch, its first axis."""
+    size = tensor.shape[1:].num_elements()
+    if size is not None:
+        return float(size)
+    return tf.cast(tf.reduce_prod(tf.shape(tensor)[1:]), tf.float32)
 
 
 def _or_zero(flat):

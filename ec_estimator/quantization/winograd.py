@@ -3,9 +3,13 @@
 Source: Lavin & Gray 2015, arXiv 1509.09308, F(2x2, 3x3): two by two outputs from a tile
 of four by four inputs with 16 multiplications instead of 36.
 """
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 POSITIONS = 16
+_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+# The Kronecker product of G with itself takes all nine taps to 16 positions.
+_BOTH = np.kron(_G, _G)
 
 
 def qualifies(op):
@@ -95,13 +99,25 @@ def _transform_input(d):
 
 def _transform_kernel(kernel):
     """G w G^T as `[c, 16 * o]`."""
-    g = tf.constant([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
     channels, outputs = kernel.shape.as_list()[2:]
-    # The Kronecker product of G with itself takes all nine taps to 16 positions.
-    both = tf.reshape(tf.einsum("ip,jq->ijpq", g, g), [POSITIONS, 9])
-    taps = tf.matmul(both, tf.reshape(kernel, [9, channels * outputs]))
+    taps = tf.matmul(_BOTH, tf.reshape(kernel, [9, channels * outputs]))
     taps = tf.reshape(taps, [POSITIONS, channels, outputs])
     return tf.reshape(tf.transpose(taps, [1, 0, 2]), [channels, -1])
+
+
+def transform_array(kernel):
+    """What `convolve` has quantized of a kernel.
+
+    Args:
+      kernel: array `[3, 3, c, o]`.
+
+    Returns:
+      `[c, 16 * o]`, columns by position and then output channel.
+    """
+    channels, outputs = kernel.shape[2:]
+    taps = _BOTH @ kernel.reshape(9, channels * outputs)
+    taps = taps.reshape(POSITIONS, channels, outputs)
+    return taps.transpose(1, 0, 2).reshape(channels, -1)
 
 
 def _join(parts, n, tall, wide, outputs):
