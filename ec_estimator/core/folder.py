@@ -7,7 +7,7 @@ import uuid
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
-from ec_estimator.core.schedule import Schedule
+from ec_estimator.core.schedule import RAMPS, Schedule
 from ec_estimator.version import __version__
 
 FORMAT_VERSION = 1
@@ -142,12 +142,26 @@ class RunFolder:
         if known is None:
             return {}
         schedules = known.get("schedules")
+        if "schedules" not in known:
+            schedules = self._schedules_of_configs(known)
         if not _is_table(schedules) or not all(map(_is_schedule, schedules.values())):
             raise RunFolderError(
                 f"{self.file('manifest.json')!r} is damaged (no 'schedules'); "
                 "restore it"
             )
         return {name: Schedule(**fields) for name, fields in schedules.items()}
+
+    def _schedules_of_configs(self, manifest):
+        """What a manifest says of them that was written before it had schedules."""
+        names = {field.name for field in dataclasses.fields(Schedule)}
+        schedules = {}
+        for name, config in self._configs(manifest).items():
+            schedule = {k: v for k, v in config.items() if k in names}
+            if isinstance(schedule.get("step_interval"), int):
+                # A quantizer, which has no such field, begins at once.
+                schedule.setdefault("start_step", 2 - schedule["step_interval"])
+            schedules[name] = {"target": 0.0, "ramp": RAMPS[-1], **schedule}
+        return schedules
 
     def _configs(self, manifest):
         configs = manifest.get("compressors")

@@ -246,6 +246,23 @@ def test_a_manifest_without_schedules_is_damaged(bound, schedules):
         bound.schedules()
 
 
+def test_a_manifest_from_before_it_had_schedules_has_them_in_its_configs(bound):
+    configs = {
+        "sparsity": {"start_step": 3, "step_interval": 5, "num_trials": 2},
+        "quantization": {"bits": 8, "step_interval": 5, "num_trials": 4},
+    }
+    bound.write_json("manifest.json", {"compressors": configs})
+    last = {name: schedule.last_step for name, schedule in bound.schedules().items()}
+    # Before step 3 + 2 * 5, and before step 2 with three more every 5 steps.
+    assert last == {"sparsity": 13, "quantization": 17}
+
+
+def test_a_manifest_from_before_it_had_schedules_may_be_damaged(bound):
+    bound.write_json("manifest.json", {"compressors": {"sparsity": {"num_trials": 2}}})
+    with raises("manifest.json' is damaged (no 'schedules'); restore it"):
+        bound.schedules()
+
+
 def test_compressors_in_another_order_are_another_run(folder):
     both = {"sparsity": {"step_interval": 1}, "quantization": {"step_interval": 1}}
     folder.bind(PLAN, both, SCHEDULES, set())
