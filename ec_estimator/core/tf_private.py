@@ -30,6 +30,12 @@ def has_gradient_override(graph, op_type):
     return op_type in graph._gradient_override_map
 
 
+def keep_gradient_override(graph, op_type, name):
+    """Gives all later ops of a type in a graph another gradient, unless user code
+    does; graph.gradient_override_map ends with a block."""
+    graph._gradient_override_map.setdefault(op_type, name)
+
+
 def order_of_creation(op):
     """Ops of a graph are numbered as they are made."""
     return op._id
@@ -204,6 +210,18 @@ def context_of_outputs(op):
     """The same for the readers of `op`: what leaves a loop is outside of it."""
     with _context(op.graph, control_flow_util.GetOutputContext(op)):
         yield
+
+
+def branches_of(op):
+    """The branches of tf.cond that an op is in, innermost first: [(condition, 0 or 1)].
+
+    A loop ends the list: what is around it decides whether the loop runs.
+    """
+    found, context = [], op._get_control_flow_context()
+    while context is not None and context.IsCondContext():
+        found.append((context.pred, context.branch))
+        context = context.outer_context
+    return found
 
 
 @contextlib.contextmanager

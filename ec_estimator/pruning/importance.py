@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.walk import ancestors
+from ec_estimator.rewrite.edges import leave_branches
 
 # Weights that are multiplied at a time: a quarter of a megabyte.
 _BLOCK = 2**16
@@ -80,6 +81,7 @@ class Importance:
         """
         with tf.name_scope("ec_estimator/pruning/importance_ops/"):
             share = _sum_of_products(kernel, gradient, axis)
+            share = leave_branches(share, kernel.op)
             for op in ancestors([kernel]):
                 self._readers.setdefault(op.name, []).append(share)
             # Negative segment numbers are dropped.

@@ -10,6 +10,7 @@ SMALLEST_STEP = 1e-12
 # and gradient noise would carry it away.
 FURTHEST = 1.0
 _GRADIENT = "EcEstimatorStepSize"
+_BY_COLUMNS = "EcEstimatorStepSizes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,24 +148,30 @@ def _by_columns(x, step, quantizer):
         "narrow_range": _is_narrow(quantizer),
     }
 
-    @tf.custom_gradient
-    def quantize(x, step):
-        ratio = x / step
-        rounded = tf.quantization.fake_quant_with_min_max_args(ratio, **integers)
+    ratio = x / step
+    rounded = tf.quantization.fake_quant_with_min_max_args(ratio, **integers)
+    q = tf.multiply(rounded, step, name="quantized")
+    # Not tf.custom_gradient, whose functions, and with them the graph, live as long as
+    # the process.
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _BY_COLUMNS}):
+        return tf.identity_n([q, x, step])[0]
 
-        def gradient(dq):
-            dx = tf.quantization.fake_quant_with_min_max_args_gradient(
-                dq, ratio, **integers
-            )
-            share = tf.reshape(dq * rounded - dx * ratio, [-1, quantizer.steps])
-            # A product with ones: half of the time of a sum over the rows.
-            rows = share.shape[0].value
-            ones = tf.ones([1, tf.shape(share)[0] if rows is None else rows])
-            return dx, tf.reshape(tf.matmul(ones, share), [quantizer.steps])
 
-        return tf.multiply(rounded, step, name="quantized"), gradient
-
-    return quantize(x, step)
+@tf.RegisterGradient(_BY_COLUMNS)
+def _columns_gradient(op, dq, *unused):
+    q, _, step = op.inputs
+    rounded = q.op.inputs[0]
+    (ratio,) = rounded.op.inputs
+    attributes = ("min", "max", "num_bits", "narrow_range")
+    dx = tf.quantization.fake_quant_with_min_max_args_gradient(
+        dq, ratio, **{name: rounded.op.get_attr(name) for name in attributes}
+    )
+    steps = step.shape.num_elements()
+    share = tf.reshape(dq * rounded - dx * ratio, [-1, steps])
+    # A product with ones: half of the time of a sum over the rows.
+    rows = share.shape[0].value
+    ones = tf.ones([1, tf.shape(share)[0] if rows is None else rows])
+    return None, dx, tf.reshape(tf.matmul(ones, share), [steps])
 
 
 @tf.RegisterGradient(_GRADIENT)

@@ -145,7 +145,8 @@ class ServingRanges(Ranges):
             state = self.steps[name]
             with tf.control_dependencies(None), tf.name_scope(None):
                 with tf.name_scope(scope_of(name)):
-                    step = frozen_step(state.fitted, state.log_ratio)
+                    with tf.control_dependencies([_check_fitted(name, state)]):
+                        step = frozen_step(state.fitted, state.log_ratio)
                     step = tf.identity(step, "step_size")
                     self._frozen[name] = range_of(step, quantizer)
         return _each(frozen_fake_quantize, tensors, self._frozen[name], quantizer)
@@ -164,6 +165,19 @@ class ServingRanges(Ranges):
         steps = {name: values[r.step.name] for name, r in self._frozen.items()}
         text = scales(self.graph, self.placement, self.quantized, steps)
         return {"scales.json": text}
+
+
+def _check_fitted(name, state):
+    """Op that fails where a step size is 0, which no fit leaves: a checkpoint without
+    step sizes, or from before the first fit, would be served with any range."""
+    return tf.Assert(
+        tf.reduce_all(state.fitted > 0),
+        [
+            f"quantization: the step size of {name!r} was never fitted; restore a "
+            "checkpoint that a quantized run wrote after step 1, with all of "
+            f"tf.global_variables() in the Saver ({state.fitted.op.name} is 0)"
+        ],
+    )
 
 
 def scope_of(name):

@@ -45,6 +45,29 @@ def observe_gradient(observer, op, index, receive):
     tf_private.replace_input(op, index, edge)
 
 
+def leave_branches(tensor, op):
+    """A tensor that has a value whichever branches are taken.
+
+    A resource variable is read, and a reference variable quantized, by its reader
+    inside a branch of tf.cond. Where that branch is not taken, what is computed from
+    the gradient there has no value, nor has what reads it: a training step would do
+    nothing at all.
+
+    Args:
+      tensor: computed from the gradient of `op`'s output; static shape.
+      op: in the branches or in none.
+
+    Returns:
+      The tensor, or zeros where it has no value.
+    """
+    for condition, branch in tf_private.branches_of(op):
+        zeros = tf.raw_ops.Switch(
+            data=tf.zeros(tensor.shape, tensor.dtype), pred=condition
+        )
+        tensor = tf.raw_ops.Merge(inputs=[tensor, zeros[1 - branch]]).output
+    return tensor
+
+
 @tf.RegisterGradient(_OBSERVED)
 def _observed_edge(op, gradient):
     receivers = recall(op.graph, _RECEIVERS, {}).get(op.name, {})

@@ -20,6 +20,8 @@ from ec_estimator.graph.op_types import HANDS_ON, VARIABLE_OPS
 
 _GATED = "ec_estimator.gated_read"
 _GATE = "gate"
+# What a graph remembers: callable(graph), called once.
+_NOTICE = "first_gradient"
 
 
 @contextlib.contextmanager
@@ -63,8 +65,26 @@ def gated_reads(graph, gate):
             yield
 
 
+@contextlib.contextmanager
+def noticed_reads(graph, notice):
+    """While open, variables are made whose first gradient calls notice(graph), once.
+
+    It has no tag of its own: one op has one gradient function, and inside the door
+    these variables are gated, too.
+    """
+    remember(graph, _NOTICE, notice)
+    # Resource variables are read when this is closed, and no op of theirs is ours.
+    tf_private.keep_gradient_override(graph, "ReadVariableOp", _GATED)
+    with graph.gradient_override_map({"Identity": _GATED}):
+        yield
+
+
 @tf.RegisterGradient(_GATED)
 def _gated_read(op, gradient):
+    notice = recall(op.graph, _NOTICE)
+    if notice is not None:
+        remember(op.graph, _NOTICE, None)
+        notice(op.graph)
     gate, variable = recall(op.graph, _GATE), op.inputs[0].op
     while variable.type in HANDS_ON:
         variable = variable.inputs[0].op

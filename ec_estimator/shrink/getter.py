@@ -7,20 +7,17 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
-from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import open_checkpoint
+from ec_estimator.rewrite.reads import noticed_reads
 from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.shrink.structure import layer_structures
 
-_READ = "ec_estimator.read_of_small_network"
 # The arguments of TensorFlow's own getter, in order.
 _POSITIONS = (
     *("shape", "dtype", "initializer", "regularizer", "reuse", "trainable"),
     *("collections", "caching_device", "partitioner", "validate_shape"),
     *("use_resource", "constraint", "synchronization", "aggregation"),
 )
-# What a graph remembers: callable(graph), called once.
-_COMPARE = "compare_layers"
 
 
 class GapFinetune:
@@ -77,10 +74,8 @@ class GapFinetune:
         Raises:
           PlanError: the code asks for a shape that the variable never had.
         """
-        graph = tf.get_default_graph()
-        remember(graph, _COMPARE, self._compare_layers)
         # The first gradient that reaches a variable tells that the model is built.
-        with graph.gradient_override_map({"Identity": _READ, "ReadVariableOp": _READ}):
+        with noticed_reads(tf.get_default_graph(), self._compare_layers):
             return self.get_cut_variable(getter, *args, **kwargs)
 
     def _compare_layers(self, graph):
@@ -180,12 +175,3 @@ def named(arguments):
     Getters of users pass on by position as well as by keyword.
     """
     return dict(zip(_POSITIONS, arguments))
-
-
-@tf.RegisterGradient(_READ)
-def _first_gradient(op, gradient):
-    compare = recall(op.graph, _COMPARE)
-    if compare is not None:
-        remember(op.graph, _COMPARE, None)
-        compare(op.graph)
-    return gradient

@@ -279,3 +279,21 @@ def test_inception_v3s_auxiliary_head_goes_with_its_trunk(tmp_path):
     removed = sorted(set(range(768)) - set(cut.kept[2]))
     kernel = checkpoint(folder)[scope + "Conv2d_1b_1x1/weights"]
     assert not kernel[:, :, removed].any()
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_a_step_that_does_not_take_the_branch_of_a_layer_is_a_step(
+    use_resource, tmp_path
+):
+    def network(x, training):
+        h = tf.layers.dense(tf.layers.flatten(x), 8, tf.nn.relu, name="a")
+        w = tf.get_variable("w", [8, 8], use_resource=use_resource)
+        step = tf.train.get_or_create_global_step()
+        taken = tf.equal(step % 2, 0) if training else tf.constant(True)
+        h = tf.cond(taken, lambda: tf.nn.relu(tf.matmul(h, w)), lambda: 1.0 * h)
+        return tf.layers.dense(h, models.CLASSES, name="out")
+
+    run(tmp_path, network)
+    values = checkpoint(str(tmp_path))
+    assert values["global_step"] == 5
+    assert np.any(values["ec_estimator/pruning/importance"] > 0)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
-from tests.quantization.sessions import config, minimize, model
+from tests.quantization.sessions import config, dense_checkpoint, minimize, model
 
 
 def test_another_mode_is_refused():
@@ -76,3 +76,18 @@ def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
         with pytest.raises(ec.RunFolderError, match="is a file"):
             ec.quantize_graph("train", str(tmp_path / "file"), config())
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_step_sizes_that_no_checkpoint_gave_are_an_error_and_no_range(tmp_path):
+    path, _ = dense_checkpoint(str(tmp_path))
+    with tf.Graph().as_default(), tf.Session() as session:
+        logits, _ = model(training=False)
+        own = tf.train.Saver(tf.trainable_variables())
+        ec.quantize_graph("eval", None, config())
+        session.run(tf.global_variables_initializer())
+        own.restore(session, path)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError,
+            match="the step size of .* was never fitted; restore a checkpoint that a",
+        ):
+            session.run(logits)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.rewrite.edges import observe_gradient
+from ec_estimator.rewrite.edges import leave_branches, observe_gradient
 from tests.models import ONE_THREAD
 
 
@@ -65,6 +65,31 @@ def test_in_a_branch_what_is_seen_does_not_depend_on_the_branch(taken):
         [(_, share)] = observer.seen
         share = run(share)
     expected = 9 * X.T.dot(X.dot(W)) if taken else np.zeros([3, 4])
+    np.testing.assert_allclose(share, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("outer", [True, False])
+@pytest.mark.parametrize("inner", [True, False])
+def test_what_was_seen_in_a_branch_can_leave_it(outer, inner):
+    with tf.Graph().as_default() as graph:
+        # Read in the branch where its reader is.
+        w = tf.get_variable("w", initializer=W, use_resource=True)
+        zeros, observer = tf.zeros([5, 4]), Observer()
+
+        def branch():
+            return tf.cond(
+                tf.logical_and(tf.constant(inner), True),
+                lambda: zeros,
+                lambda: tf.matmul(X, w, name="layer"),
+            )
+
+        y = tf.cond(tf.constant(outer), branch, lambda: 2 * zeros)
+        observer.of(graph.get_operation_by_name("cond/cond/layer"), 1)
+        tf.gradients(tf.nn.l2_loss(y), [w])
+        [(kernel, share)] = observer.seen
+        share = run(leave_branches(share, kernel.op))
+    taken = outer and not inner
+    expected = X.T.dot(X.dot(W)) if taken else np.zeros([3, 4])
     np.testing.assert_allclose(share, expected, rtol=1e-4, atol=1e-5)
 
 
