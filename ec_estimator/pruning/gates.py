@@ -40,7 +40,7 @@ class Gates(Attached):
         self._axes = groups.channels.axes
         self._readers = groups.channels.readers
         self._variables, self._structure = {}, {}
-        self._alive, self._importance = None, None
+        self._alive, self._importance, self._graph = None, None, None
 
     def look(self, forward):
         groups = self._groups
@@ -51,6 +51,7 @@ class Gates(Attached):
                 "pruning/alive", [groups.count], tf.float32, 1
             )
             self._importance = Importance(groups.count, self._config.ema_alpha)
+            self._graph = forward.graph
         readings = []
         if forward.has_news:
             readings = self._find_channels(forward)
@@ -97,7 +98,7 @@ class Gates(Attached):
 
     def finish(self, trained):
         with tf.name_scope("ec_estimator/pruning/trial_ops/"):
-            every_step = self._importance.update()
+            every_step = self._importance.update(self._graph)
             self._new_trials = tf.placeholder(tf.int64, [])
             self._new_alive = tf.placeholder(tf.float32, [self._groups.count])
             updates = [

@@ -14,7 +14,8 @@ Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
 """
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.state import create_variable
+from ec_estimator.core.state import create_variable, is_state
+from ec_estimator.graph.op_types import APPLIES, ASSIGNMENTS
 from ec_estimator.graph.walk import ancestors
 from ec_estimator.rewrite.edges import leave_branches
 
@@ -86,18 +87,35 @@ class Importance:
                 self._readers.setdefault(op.name, []).append(share)
             # Negative segment numbers are dropped.
             share = tf.math.unsorted_segment_sum(share, groups, self._count)
-        self._shares.append(share)
+        self._shares.append((gradient, share))
 
     def before_update(self, variable_name):
         """Context for an update of a variable: shares read the weights that their
         gradients belong to, and a reference variable changes in place."""
         return tf.control_dependencies(self._readers.get(variable_name, []))
 
-    def update(self):
-        """Ops that take a training step into the average."""
+    def update(self, graph):
+        """Ops that take a training step into the average.
+
+        What user code takes gradients for without training on them, such as a norm to
+        look at, does not count.
+
+        Args:
+          graph: complete, with all that writes its variables.
+        """
         if not self._shares:
             return []
-        new = tf.square(tf.add_n(self._shares))
+        trains = ancestors(
+            tensor
+            for op in graph.get_operations()
+            if op.type in ASSIGNMENTS or op.type.startswith(APPLIES)
+            if not is_state(op.name)
+            for tensor in op.inputs
+        )
+        shares = [share for gradient, share in self._shares if gradient.op in trains]
+        # Gradients may be all that a graph is for: others apply them.
+        shares = shares or [share for _, share in self._shares]
+        new = tf.square(tf.add_n(shares))
         average = self._alpha * self.average + (1 - self._alpha) * new
         return [self.average.assign(average).op]
 

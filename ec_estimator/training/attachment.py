@@ -166,6 +166,8 @@ class Attachment:
             )
             for attached in self.attached
         ]
+        for attached in self.attached:
+            attached.trial_counter  # noqa: B018  No variable can be made later on.
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
 

@@ -152,3 +152,37 @@ def test_pruning_ends_at_the_target_whatever_the_optimizer(name, tmp_path):
     assert len(cut.kept[2]) < cut.shape[2] and not alive.all()
     gone = np.delete(np.arange(cut.shape[2]), cut.kept[2])
     np.testing.assert_array_equal(values["conv2d_1/kernel"][:, :, gone], 0)
+
+
+def test_gradients_that_are_only_looked_at_do_not_count(tmp_path):
+    def model_fn_of(looks):
+        def model_fn(features, labels, mode):
+            h = tf.layers.dense(tf.layers.flatten(features["x"]), 12, tf.nn.relu)
+            h = tf.layers.dense(h, 10, tf.nn.relu)
+            logits = tf.layers.dense(h, models.CLASSES)
+            if mode == tf.estimator.ModeKeys.PREDICT:
+                return tf.estimator.EstimatorSpec(mode, {"logits": logits})
+            loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+            kernels = tf.trainable_variables()[::2]
+            if looks:
+                (seen,) = tf.gradients(loss, kernels[-1:])
+                tf.summary.scalar("norm", tf.norm(seen))
+            loss += 1e-3 * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+            step = tf.train.get_global_step()
+            train_op = tf.train.GradientDescentOptimizer(0.05).minimize(loss, step)
+            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+        return model_fn
+
+    found = []
+    for looks in (False, True):
+        folder = str(tmp_path / str(looks))
+        compressor = pruner(compression_ratio=0.3, step_interval=9)
+        estimator = tf.estimator.Estimator(
+            ec.compress(model_fn_of(looks), compressor),
+            config=models.run_config(folder),
+        )
+        estimator.train(models.dataset((4, 4, 3)), max_steps=3)
+        found.append(checkpoint(folder)["ec_estimator/pruning/importance"])
+    assert np.count_nonzero(found[0]) > 10
+    np.testing.assert_array_equal(*found)
