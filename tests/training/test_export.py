@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.core.folder import FORMAT_VERSION
 from tests import models
 from tests.training.runs import estimator, raw_model, receiver, specs
 from tests.training.test_zoo import checkpoint, sparsify
@@ -155,7 +156,9 @@ class TestExport:
             ec.write_clean_checkpoint("x", str(tmp_path), str(tmp_path / "out"))
 
     def test_clean_checkpoint_with_a_damaged_manifest_is_an_error(self, tmp_path):
-        (tmp_path / "manifest.json").write_text('{"format_version": 1}')
+        (tmp_path / "manifest.json").write_text(
+            f'{{"format_version": {FORMAT_VERSION}}}'
+        )
         with pytest.raises(ec.RunFolderError, match="no 'variables'"):
             ec.write_clean_checkpoint("x", str(tmp_path), str(tmp_path / "out"))
 
