@@ -69,7 +69,7 @@ def model_fn_of(network):
         if mode == tf.estimator.ModeKeys.PREDICT:
             return tf.estimator.EstimatorSpec(mode, {"logits": logits})
         loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
-        step = tf.train.get_global_step()
+        step = tf.train.get_or_create_global_step()
         train_op = tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss, step)
         return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
@@ -89,7 +89,6 @@ def trained(network, shape, compressor):
     """(ops of the training graph, seconds to build it); compressor: or None."""
     model_fn = model_fn_of(network)
     with tf.Graph().as_default() as graph, tempfile.TemporaryDirectory() as folder:
-        tf.train.create_global_step()
         features = {"x": tf.placeholder_with_default(tf.ones(shape), shape)}
         labels, mode = tf.zeros([shape[0]], tf.int32), tf.estimator.ModeKeys.TRAIN
         started = time.perf_counter()
