@@ -176,6 +176,19 @@ class Trained(NamedTuple):
     variables: Sequence[Any]
 
 
+class EveryStep(NamedTuple):
+    """Ops that a compressor has run with every training step.
+
+    train_op: on every worker, as a part of the Estimator's train_op; in a session with
+      each of its runs, by the hook. They may read what the step computes, but a
+      reference variable of the user's may have been updated before they do.
+    chief: on the chief alone, which runs the trials.
+    """
+
+    train_op: Sequence[Any] = ()
+    chief: Sequence[Any] = ()
+
+
 class Attached(abc.ABC):
     """A compressor in one training graph; its state is in the graph's variables.
 
@@ -205,7 +218,7 @@ class Attached(abc.ABC):
           trained: Trained.
 
         Returns:
-          List of ops to run with every training step.
+          EveryStep.
         """
 
     @abc.abstractmethod

@@ -4,7 +4,7 @@ import dataclasses
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import QuantizerConfig
-from ec_estimator.core.compressor import Attached, Compressor
+from ec_estimator.core.compressor import Attached, Compressor, EveryStep
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.coverage import COMPRESSED
@@ -196,7 +196,7 @@ class _Trained(Attached):
             self._trial_runs = Trials(
                 self._ranges, variables, companions, self.trial_counter
             )
-        return every_step
+        return EveryStep(train_op=every_step)
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.

@@ -157,7 +157,7 @@ class Attachment:
             },
         )
         first = self._a_planned_variable().initializer
-        self.step_ops = [
+        every_step = [
             attached.finish(
                 Trained(
                     {n: c for n, c in companions.items() if n in attached.gated},
@@ -166,6 +166,8 @@ class Attachment:
             )
             for attached in self.attached
         ]
+        self.train_ops = [op for ops in every_step for op in ops.train_op]
+        self.chief_ops = [op for ops in every_step for op in ops.chief]
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
 
