@@ -150,9 +150,6 @@ class Forward(NamedTuple):
     has_news: whether there are layers or losses that an earlier look did not see.
     observe: callable(op, index, receive): has receive(tensor, gradient) see the
       gradients that flow from an op to its input; see rewrite.edges.
-    want: callable(tensor, receive): has receive(gradient) get the gradient of a tensor
-      that is no variable of the user's, in the call of tf.gradients that is about to be
-      made. Without such a call it does nothing.
     """
 
     graph: Any
@@ -161,7 +158,6 @@ class Forward(NamedTuple):
     backward: FrozenSet[Any]
     has_news: bool
     observe: Callable
-    want: Callable
 
 
 class Trained(NamedTuple):
