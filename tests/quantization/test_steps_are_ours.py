@@ -134,6 +134,28 @@ def test_kernels_of_any_kind_have_their_steps_trained(scope, tmp_path):
         assert run_steps(run, 2) == dict.fromkeys(QUANTIZERS, True)
 
 
+def test_the_steps_of_a_product_of_activations_are_trained_with_kernels_before_it():
+    with tf.Graph().as_default() as graph:
+        x = tf.constant(np.random.RandomState(1).standard_normal((2, 5, 6)), tf.float32)
+        query, key = (tf.layers.dense(x, 4, name=name) for name in ("query", "key"))
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True, name="product"))
+        loss = tf.reduce_mean(tf.square(weights))
+        ec.quantize_graph("train", None, ec.QuantizerConfig(bits=4))
+        train_op = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        hook = ec.CompressionHook(ec.LSQQuantizer(ec.QuantizerConfig(bits=4)))
+        names = [f"{STATE}product/operand_{index}/step" for index in (0, 1)]
+        steps = [v for v in graph.get_collection("variables") if v.op.name in names]
+        assert len(steps) == 2
+        with tf.train.MonitoredSession(hooks=[hook]) as session:
+            found = []
+            for _ in range(4):
+                session.run(train_op)
+                found.append(session._tf_sess().run(steps))
+    # The trial comes before the second step.
+    assert np.all(np.not_equal(found[1], found[3]))
+    np.testing.assert_allclose(found[1], found[3], rtol=1e-2)
+
+
 def test_a_var_list_trains_the_steps_of_its_layers_alone(tmp_path):
     def train(loss, step):
         optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
