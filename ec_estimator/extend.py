@@ -2,13 +2,13 @@
 
 Its config: a `TrialsConfig` with fields `field(default, rule, doc)`. Its plan:
 `choose_layers` and `take_kernels`. Its part in a graph: `create_variable`, for state
-that checkpoints hold, and `remove`, for weights.
+that checkpoints hold, `remove`, for weights, and `EveryStep`, for ops.
 """
 import dataclasses
 from typing import Tuple
 
 from ec_estimator.core import fields
-from ec_estimator.core.compressor import Report
+from ec_estimator.core.compressor import EveryStep, Report
 from ec_estimator.core.fields import (
     Rule,
     boolean,
@@ -26,6 +26,7 @@ from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.updates import remove
 
 __all__ = [
+    "EveryStep",
     "Report",
     "Rule",
     "TrialsConfig",

@@ -71,7 +71,7 @@ class _Movement(ec.Attached):
             ops.append(mask.assign(self._new[name]))
             ops += extend.remove(w, alive, trained.companions[name])
         self._trial = tf.group(*ops)
-        return []
+        return extend.EveryStep()
 
     def run_trial(self, session, trial, ratio):
         scores, masks = session.run([self._scores, self._masks])

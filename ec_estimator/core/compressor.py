@@ -150,9 +150,6 @@ class Forward(NamedTuple):
     has_news: whether there are layers or losses that an earlier look did not see.
     observe: callable(op, index, receive): has receive(tensor, gradient) see the
       gradients that flow from an op to its input; see rewrite.edges.
-    want: callable(tensor, receive): has receive(gradient) get the gradient of a tensor
-      that is no variable of the user's, in the call of tf.gradients that is about to be
-      made. Without such a call it does nothing.
     """
 
     graph: Any
@@ -161,7 +158,6 @@ class Forward(NamedTuple):
     backward: FrozenSet[Any]
     has_news: bool
     observe: Callable
-    want: Callable
 
 
 class Trained(NamedTuple):
@@ -174,6 +170,19 @@ class Trained(NamedTuple):
 
     companions: Dict[str, Sequence[Any]]
     variables: Sequence[Any]
+
+
+class EveryStep(NamedTuple):
+    """Ops that a compressor has run with every training step.
+
+    train_op: on every worker, as a part of the Estimator's train_op; in a session with
+      each of its runs, by the hook. They may read what the step computes, but a
+      reference variable of the user's may have been updated before they do.
+    chief: on the chief alone, which runs the trials.
+    """
+
+    train_op: Sequence[Any] = ()
+    chief: Sequence[Any] = ()
 
 
 class Attached(abc.ABC):
@@ -205,7 +214,7 @@ class Attached(abc.ABC):
           trained: Trained.
 
         Returns:
-          List of ops to run with every training step.
+          EveryStep.
         """
 
     @abc.abstractmethod

@@ -13,24 +13,25 @@ _LARGEST = 2**30
 _IN_PARTS = "Does not have sufficient slices"
 
 
-def create_variable(name, shape, dtype, value, beside=None, trainable=False):
+def create_variable(name, shape, dtype, value, beside=None, use_resource=False):
     """A global variable `ec_estimator/<name>`, uniform at first.
 
     Works wherever it is called from: inside name scopes, conditionals and loops of
     user code, and under a device function. `beside` is a variable to be placed with
-    (a mask has to live on its kernel's parameter server).
+    (a mask has to live on its kernel's parameter server). With `use_resource` what was
+    read is not changed by a later write in the same training step; a mask needs none of
+    that, it is read once a step and written by nobody else meanwhile.
     """
     graph = tf.get_default_graph()
     place = beside.op if beside is not None else None
     with tf.init_scope(), tf.name_scope(None), graph.colocate_with(place, True):
         variable = tf.Variable(
             lambda: tf.fill(shape, tf.constant(value, dtype)),
-            trainable=trainable,
+            trainable=False,
             name=f"{SCOPE}/{name}",
             dtype=dtype,
             expected_shape=shape,
-            # A mask is read once a step and written by nobody else meanwhile.
-            use_resource=False,
+            use_resource=use_resource,
         )
     remember(graph, _MADE, made_here(graph) | {variable.op.name})
     return variable

@@ -224,6 +224,19 @@ def branches_of(op):
     return found
 
 
+def is_outside(op):
+    """Whether what an op puts out is outside of all conditionals and loops."""
+    return control_flow_util.GetOutputContext(op) is None
+
+
+def is_in_loop(op):
+    """Whether what an op puts out belongs to a turn of a tf.while_loop."""
+    context = control_flow_util.GetOutputContext(op)
+    while context is not None and not context.IsWhileContext():
+        context = context.outer_context
+    return context is not None
+
+
 @contextlib.contextmanager
 def _context(graph, context):
     # Control dependencies of user code around us, such as on the update ops of batch

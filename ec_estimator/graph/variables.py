@@ -37,7 +37,6 @@ def model_variables(graph):
 
     def belongs_to_model(variable):
         name = variable.op.name
-        # Step sizes are ours, though the user's optimizer trains them.
         if is_state(name):
             return False
         if name in trainable or name.endswith("/ExponentialMovingAverage"):

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.planned import planned_channels
-from ec_estimator.core.compressor import Attached, TrialReport
+from ec_estimator.core.compressor import Attached, EveryStep, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.variables import checkpoint_name
@@ -109,7 +109,7 @@ class Gates(Attached):
             for name in sorted(self.gated):
                 updates.extend(self._resets(name, trained.companions.get(name, [])))
             self._trial = tf.group(*updates)
-        return every_step
+        return EveryStep(chief=every_step)
 
     def _resets(self, name, followers):
         variable = self._variables[name]

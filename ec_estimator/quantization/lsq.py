@@ -6,9 +6,6 @@ import tensorflow.compat.v1 as tf
 
 # TensorFlow's kernels divide by the step; no tensor of a network is this fine.
 SMALLEST_STEP = 1e-12
-# A step stays within a factor of e of its fit: at 8 bits a loss hardly depends on it,
-# and gradient noise would carry it away.
-FURTHEST = 1.0
 _GRADIENT = "EcEstimatorStepSize"
 _BY_COLUMNS = "EcEstimatorStepSizes"
 
@@ -98,8 +95,10 @@ def fake_quantize(x, limits, quantizer):
     Returns:
       float32 of the shape of `x`.
 
-    Source: Esser et al. 2020, arXiv 1902.08153, equations 1 to 3; the gradient's scale
-      is in `trained_step`.
+    LSQ divides dq/ds by sqrt(elements * high), for optimizers that move a step by a
+    multiple of its gradient; adam.StepAdam divides by the gradient's size.
+
+    Source: Esser et al. 2020, arXiv 1902.08153, equations 1 to 3.
     """
     if quantizer.bits == 1:
         return _one_bit(x, limits.step, quantizer)
@@ -216,44 +215,17 @@ def _one_bit(x, step, quantizer):
     )
 
 
-def trained_step(fitted, log_ratio, fallback, elements, quantizer):
-    """The step size that training changes, s = fitted * exp(tanh(log_ratio)).
-
-    `log_ratio` receives s * dL/ds / (r^2 * sqrt(elements * high)), with r^2 the larger
-    of s^2 and its mean over the channels. With gradient descent a single step, and
-    that of a usual channel, moves as in LSQ; that of a channel whose weights are next
-    to nothing moves with them and not away at once. An optimizer that divides by the
-    gradient's size, such as Adam, moves it by the learning rate relative to its size
-    (LSQ on the step itself would have it move a step of 0.004 by 0.001, a quarter, at
-    once). A weight decay pulls it to the fitted step, not to zero.
+def trained_step(step, fallback):
+    """The step size of a tensor in training: until a fit is made, the fallback.
 
     Args:
-      fitted: float32 of quantizer.shape, 0 where no fit was made.
-      log_ratio: float32 of quantizer.shape, 0 at the fitted step.
-      fallback: float32, broadcasts to quantizer.shape; taken where `fitted` is 0.
-      elements: scalar, float32: how many elements the tensor has; of activations, for
-        one example.
-
-    Source: Esser et al. 2020, arXiv 1902.08153, section 2.2 (gradient scale).
+      step: float32 of quantizer.shape, 0 where no fit was made. It gets the gradient of
+        what is returned; there it gets none.
+      fallback: float32 of the same shape.
     """
-    value = tf.where(fitted > 0, _moved(fitted, log_ratio), fallback + 0 * fitted)
-    value = tf.stop_gradient(tf.maximum(value, SMALLEST_STEP))
-    # An empty tensor gives no gradient; 0 elements would make that 0 * infinity.
-    scale = 1.0 / tf.sqrt(tf.maximum(elements, 1.0) * quantizer.high)
-    scale *= 1.0 - tf.square(tf.tanh(log_ratio / FURTHEST))
-    if quantizer.steps:
-        mean = tf.sqrt(tf.reduce_mean(tf.square(value)))
-        scale *= value / tf.square(tf.maximum(value, mean))
-    else:
-        scale /= value
-    moved = (log_ratio - tf.stop_gradient(log_ratio)) * tf.stop_gradient(scale)
-    return value + moved
+    return tf.where(step > 0, step, frozen_step(fallback))
 
 
-def frozen_step(fitted, log_ratio):
-    """The same without training."""
-    return tf.maximum(_moved(fitted, log_ratio), SMALLEST_STEP)
-
-
-def _moved(fitted, log_ratio):
-    return fitted * tf.exp(FURTHEST * tf.tanh(log_ratio / FURTHEST))
+def frozen_step(step):
+    """A step size that can be divided by."""
+    return tf.maximum(step, SMALLEST_STEP)

@@ -4,20 +4,17 @@ import dataclasses
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import QuantizerConfig
-from ec_estimator.core.compressor import Attached, Compressor
+from ec_estimator.core.compressor import Attached, Compressor, EveryStep
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.decisions import Decisions
+from ec_estimator.quantization.adam import StepAdam
 from ec_estimator.quantization.placement import place
 from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.quantization.ranges import ServingRanges, TrainingRanges
 from ec_estimator.quantization.rewire import Rewired
 from ec_estimator.quantization.trials import Trials
-
-# Relative change of a step size in a training step, where no optimizer of the user's
-# trains it: Adam's own default.
-RATE = 1e-3
 
 # What a graph that quantize_graph has quantized for training remembers.
 _TRAINED = "trained"
@@ -112,10 +109,11 @@ class _Trained(Attached):
         self._graph = graph
         self.placement = placement
         self._pretrained = pretrained
-        self._gradients = {}
         with graph.as_default():
             self._ranges = TrainingRanges(graph, placement)
-        self._rewired = Rewired(graph, placement, self._ranges.quantize)
+        self._rewired = Rewired(
+            graph, placement, self._ranges.quantize, self._ranges.anchors.find
+        )
 
     def check(self, config):
         """The hook's config must be that of quantize_graph."""
@@ -127,43 +125,21 @@ class _Trained(Attached):
                     f"quantize_graph was given {mine!r}; give both the same config"
                 )
 
+    @property
+    def gradients(self):
+        """{quantizer name: [gradient of its step sizes]}; see ranges.TrainingRanges."""
+        return self._ranges.gradients
+
     def reason(self, op):
         return "was left alone by quantize_graph"
-
-    @property
-    def gated(self):
-        # Not to change their updates, but to learn who follows them.
-        return frozenset(
-            state.log_ratio.op.name for state in self._ranges.steps.values()
-        )
 
     def rewire(self):
         with self._graph.as_default():
             self._rewired.rewire()
 
     def look(self, forward):
-        if not forward.call:
-            return
-        self.rewire()
-        # For an optimizer that trains other variables only, such as those of a scope.
-        for state in self._ranges.steps.values():
-            found = self._gradients.setdefault(state.log_ratio.op.name, [])
-            forward.want(state.log_ratio, found.append)
-
-    def _train_rest(self, names):
-        """(ops that train the step sizes that no optimizer of the user's trains, names
-        of those that nothing trains)."""
-        pairs = [
-            (tf.add_n(self._gradients[state.log_ratio.op.name]), state.log_ratio)
-            for state in self._ranges.steps.values()
-            if state.log_ratio.op.name in names
-            and self._gradients.get(state.log_ratio.op.name)
-        ]
-        steps = []
-        if pairs:
-            with tf.name_scope("ec_estimator/quantization/optimizer/"):
-                steps = [tf.train.AdamOptimizer(RATE).apply_gradients(pairs)]
-        return steps, names - {variable.op.name for _, variable in pairs}
+        if forward.call:
+            self.rewire()
 
     def check_complete(self):
         """Raises a PlanError if a planned layer was not found."""
@@ -177,26 +153,16 @@ class _Trained(Attached):
             )
 
     def finish(self, trained):
-        companions = trained.companions
         self.check_complete()
         if self._pretrained is not None:
             start_from(self._pretrained, trained.variables)
-        every_step, untrained = self._train_rest(self.gated - set(companions))
-        if untrained:
-            tf.logging.warning(
-                "quantization: no optimizer trains %d of %d step sizes (%s, ...): they "
-                "are only fitted, at the trials; leave var_list away, or add what "
-                "tf.trainable_variables('ec_estimator') returns.",
-                len(untrained),
-                len(self.gated),
-                min(untrained),
-            )
         variables = {v.op.name: v for v in self._graph.get_collection("variables")}
-        with tf.name_scope("ec_estimator/quantization/trial_ops/"):
-            self._trial_runs = Trials(
-                self._ranges, variables, companions, self.trial_counter
-            )
-        return every_step
+        with tf.name_scope("ec_estimator/quantization/adam_ops/"):
+            ranges = self._ranges
+            adam = StepAdam({name: state.step for name, state in ranges.steps.items()})
+            update = adam.update(ranges.reads, ranges.gradients)
+        self._trial_runs = Trials(ranges, variables, adam.start, self.trial_counter)
+        return EveryStep(train_op=update)
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.state import SCOPE, create_variable
+from ec_estimator.quantization.anchors import Anchors
 from ec_estimator.quantization.lsq import (
     Range,
     fake_quantize,
@@ -17,6 +18,7 @@ from ec_estimator.quantization.lsq import (
     trained_step,
 )
 from ec_estimator.quantization.scales import scales
+from ec_estimator.rewrite.edges import observe_with
 
 # Of each tensor's values, the last so many that were looked at are remembered, and so
 # many are looked at in each step.
@@ -28,12 +30,11 @@ _STRIDE = 104729
 class Step(NamedTuple):
     """A quantizer's variables.
 
-    fitted: what the last fit found; log_ratio: how far training has moved it;
-    recent: [REMEMBERED, steps or 1] values of a tensor, None for a kernel.
+    step: its step sizes, 0 before they are fitted; recent: [REMEMBERED, steps or 1]
+    values of a tensor, None for a kernel.
     """
 
-    fitted: Any
-    log_ratio: Any
+    step: Any
     recent: Any
 
 
@@ -45,8 +46,7 @@ class Ranges(abc.ABC):
 
     Args:
       graph: the tf.Graph, which is the default; the model may be built already or not
-        yet. While training not yet, so that the step sizes are among the variables
-        that an optimizer finds.
+        yet.
       placement: placement.Placement.
     """
 
@@ -62,11 +62,9 @@ class Ranges(abc.ABC):
     def _create(self, name, quantizer):
         prefix = f"quantization/{name}"
         recent = self._create_recent(f"{prefix}/recent", name, quantizer)
-        shape = quantizer.shape
         return Step(
-            create_variable(f"{prefix}/step", shape, tf.float32, 0),
             create_variable(
-                f"{prefix}/log_ratio", shape, tf.float32, 0, trainable=True
+                f"{prefix}/step", quantizer.shape, tf.float32, 0, use_resource=True
             ),
             recent,
         )
@@ -92,7 +90,18 @@ class Ranges(abc.ABC):
 
 
 class TrainingRanges(Ranges):
-    """With step sizes that are trained, and the memory of recent values at work."""
+    """With step sizes that are trained, and the memory of recent values at work.
+
+    anchors: anchors.Anchors; has to know a layer before its tensors are quantized.
+    reads: {quantizer name: its step sizes, read once for the whole graph}.
+    gradients: {quantizer name: [gradient of that]}, one for each call of tf.gradients.
+    """
+
+    def __init__(self, graph, placement):
+        super().__init__(graph, placement)
+        self.anchors = Anchors(placement)
+        self.reads, self.gradients = {}, {}
+        self._observed = {}
 
     def _create_recent(self, variable_name, name, quantizer):
         # A kernel's values are at hand whenever they are fitted.
@@ -105,26 +114,41 @@ class TrainingRanges(Ranges):
 
     def quantize(self, tensors, name):
         self._note(tensors, name)
-        state = self.steps[name]
+        recent = self.steps[name].recent
         quantizer = self.placement.quantizers[name]
-        if state.recent is None:
-            elements = _elements(tensors[0])
-            fallback = tf.constant(0.0)
-        else:
-            sample = _sample(tensors, state.recent.shape[0].value)
-            kept = tf.slice(state.recent, [sample.shape[0].value, 0], [-1, -1])
-            remember = state.recent.assign(tf.concat([kept, sample], 0))
-            by_step = _elements if quantizer.steps else _elements_of_an_example
-            elements = by_step(tensors[0])
+        step = self._observed_step(name, tensors[0])
+        if recent is not None:
+            sample = _sample(tensors, recent.shape[0].value)
+            kept = tf.slice(recent, [sample.shape[0].value, 0], [-1, -1])
+            remember = recent.assign(tf.concat([kept, sample], 0))
             # Until a fit is made: the start that LSQ takes from the batch.
             magnitude = tf.reduce_mean(tf.abs(sample), 0 if quantizer.steps else None)
             fallback = magnitude * (2 / np.sqrt(quantizer.high))
             with tf.control_dependencies([remember]):
                 fallback = tf.identity(fallback)
-        step = trained_step(
-            state.fitted, state.log_ratio, fallback, elements, quantizer
-        )
+            step = trained_step(step, fallback)
         return _each(fake_quantize, tensors, range_of(step, quantizer), quantizer)
+
+    def _observed_step(self, name, tensor):
+        """A quantizer's step sizes, outside of loops and branches, with their gradients
+        observed.
+
+        Args:
+          tensor: the first that is quantized.
+        """
+        if name not in self._observed:
+            variable, recent = self.steps[name]
+            # Without dependencies there is no loop nor branch either.
+            with tf.control_dependencies(None), tf.name_scope(None):
+                with tf.name_scope(scope_of(name)):
+                    step = self.reads[name] = variable.read_value()
+                    self._observed[name] = observe_with(
+                        self.anchors.of(name, tensor),
+                        # Kernels are fitted before a step is trained.
+                        frozen_step(step) if recent is None else step,
+                        self.gradients.setdefault(name, []).append,
+                    )
+        return self._observed[name]
 
 
 class ServingRanges(Ranges):
@@ -146,7 +170,7 @@ class ServingRanges(Ranges):
             with tf.control_dependencies(None), tf.name_scope(None):
                 with tf.name_scope(scope_of(name)):
                     with tf.control_dependencies([_check_fitted(name, state)]):
-                        step = frozen_step(state.fitted, state.log_ratio)
+                        step = frozen_step(state.step)
                     step = tf.identity(step, "step_size")
                     self._frozen[name] = range_of(step, quantizer)
         return _each(frozen_fake_quantize, tensors, self._frozen[name], quantizer)
@@ -171,11 +195,11 @@ def _check_fitted(name, state):
     """Op that fails where a step size is 0, which no fit leaves: a checkpoint without
     step sizes, or from before the first fit, would be served with any range."""
     return tf.Assert(
-        tf.reduce_all(state.fitted > 0),
+        tf.reduce_all(state.step > 0),
         [
             f"quantization: the step size of {name!r} was never fitted; restore a "
             "checkpoint that a quantized run wrote after step 1, with all of "
-            f"tf.global_variables() in the Saver ({state.fitted.op.name} is 0)"
+            f"tf.global_variables() in the Saver ({state.step.op.name} is 0)"
         ],
     )
 
@@ -210,20 +234,6 @@ def _sample(tensors, rows):
             where %= max(1, size)
         columns.append(tf.gather(flat, where))
     return tf.stack(columns, 1)
-
-
-def _elements(tensor):
-    """How many elements a tensor has, float32; a number where that is known."""
-    size = tensor.shape.num_elements()
-    return tf.cast(tf.size(tensor), tf.float32) if size is None else float(size)
-
-
-def _elements_of_an_example(tensor):
-    """The same without the batch, its first axis."""
-    size = tensor.shape[1:].num_elements()
-    if size is not None:
-        return float(size)
-    return tf.cast(tf.reduce_prod(tf.shape(tensor)[1:]), tf.float32)
 
 
 def _or_zero(flat):

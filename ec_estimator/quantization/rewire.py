@@ -24,12 +24,15 @@ class Rewired:
       placement: placement.Placement.
       quantize: callable(tensors, quantizer name) -> quantized tensors; several tensors
         have a step each. See ranges.Ranges.
+      find: callable({op name in the plan: op of the graph}), called with layers that
+        were found, before they are rewired.
     """
 
-    def __init__(self, graph, placement, quantize):
+    def __init__(self, graph, placement, quantize, find=lambda ops: None):
         self._graph = graph
         self._placement = placement
         self._quantize = quantize
+        self._find = find
         # {(float tensor, quantizer name): quantized tensor}, and, of activations and
         # kernels alike, the first of a float tensor and the way back.
         self._done, self._first, self._originals = {}, {}, {}
@@ -51,6 +54,7 @@ class Rewired:
             if op.type in VARIABLE_OPS and not is_state(op.name)
         )
         ops = match(self._graph, self._placement.layers, self._rewired)
+        self._find({name: op for name, op in ops.items() if name not in self._rewired})
         for layer in self._placement.layers:
             op = ops.get(layer.op)
             if op is None:

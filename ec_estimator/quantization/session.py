@@ -17,10 +17,10 @@ MODES = ("train", "eval")
 def quantize_graph(mode, model_dir, config):
     """Quantizes the default graph's layers as a QuantizerConfig says.
 
-    Call it when the model is built and before its optimizer is. In mode 'train' the
-    step sizes are trained by that optimizer, and CompressionHook(LSQQuantizer(...))
-    fits them; in mode 'eval', for graphs that evaluate or serve, they are as the
-    checkpoint has them.
+    Call it when the model is built and before its optimizer is. In mode 'train'
+    CompressionHook(LSQQuantizer(...)) fits the step sizes, and trains them with each
+    run of its session; in mode 'eval', for graphs that evaluate or serve, they are as
+    the checkpoint has them.
 
     Args:
       mode: 'train' or 'eval'.

@@ -3,13 +3,13 @@ import dataclasses
 from typing import Dict
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Report
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.graph.views import follow
 from ec_estimator.quantization import winograd
 from ec_estimator.quantization.fits import fit_binary, fit_steps, rounded
+from ec_estimator.quantization.lsq import SMALLEST_STEP
 
 # Bytes that are fetched at once; a kernel that is larger is fetched alone.
 _FETCHED = 2**26
@@ -25,14 +25,14 @@ class Trials:
     Args:
       ranges: ranges.TrainingRanges.
       variables: {name: variable} with all that kernels are stored in.
-      companions: {variable name: what follows it, such as an optimizer's slots}, each
-        with `reset(mask)`.
+      start: {variable: its value} of what trains step sizes, where training begins.
       counter: variable, the number of trials that were done.
     """
 
-    def __init__(self, ranges, variables, companions, counter):
+    def __init__(self, ranges, variables, start, counter):
         self._placement = ranges.placement
         self._steps = ranges.steps
+        self._start = start
         self._counter = counter
         parts = {
             name: [variables[part] for part in kernel.parts]
@@ -42,13 +42,6 @@ class Trials:
         self._tensors = list(
             _groups({n: [s.recent] for n, s in self._steps.items() if _is_tensor(s)})
         )
-        self._resets = {
-            name: [
-                follower.reset(tf.zeros(state.log_ratio.shape))
-                for follower in companions.get(state.log_ratio.op.name, [])
-            ]
-            for name, state in self._steps.items()
-        }
 
     def fit_kernels(self, session):
         """Fits kernels, whose values are at hand before anything was trained.
@@ -121,9 +114,7 @@ class Trials:
         range of 1 taken."""
         if all(np.all(steps) for steps in found.values()):
             return found
-        before = session.run(
-            {name: state.fitted for name, state in self._steps.items()}
-        )
+        before = session.run({name: state.step for name, state in self._steps.items()})
         defined = {}
         for name, steps in found.items():
             one = np.float32(1 / self._placement.quantizers[name].high)
@@ -133,15 +124,11 @@ class Trials:
 
     def _write(self, session, steps, others):
         """Sets step sizes, has training begin anew from there, and sets others."""
-        values = dict(others)
-        resets = []
+        values = {**self._start, **others}
         for name, value in steps.items():
-            state = self._steps[name]
-            values[state.fitted] = value
-            values[state.log_ratio] = np.zeros_like(value)
-            resets += self._resets[name]
+            values[self._steps[name].step] = np.maximum(value, SMALLEST_STEP)
         feeds = {v.initializer.inputs[1]: value for v, value in values.items()}
-        session.run([[v.initializer for v in values], resets], feeds)
+        session.run([v.initializer for v in values], feeds)
 
     def _curves(self, steps, clipped):
         curves = {}

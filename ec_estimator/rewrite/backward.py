@@ -14,6 +14,7 @@ from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.op_types import LAYER_OPS, SHAPE_OPS
 from ec_estimator.graph.walk import values
+from ec_estimator.rewrite.edges import reads_anchors
 
 # After import_meta_graph only the name tells: gradients/<forward op>_grad/...
 _BY_NAME = re.compile(r"(?:^|/)gradients[^/]*/(.+)_grad/")
@@ -85,7 +86,7 @@ def gate_gradients(graph, backward, name, gate):
         (reader, read)
         for read in values(graph.get_operation_by_name(name))
         for reader in dict.fromkeys(read.consumers())
-        if reader not in backward.ops
+        if reader not in backward.ops and not reads_anchors(reader)
     ]
     found, missed = {}, []
     for reader, read in readers:

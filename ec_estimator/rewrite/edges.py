@@ -1,9 +1,12 @@
-"""The gradient of one layer's kernel, apart from those of others that read it.
+"""Gradients that user code does not ask for, seen when it takes its own.
 
-What reaches a variable is the sum over its readers, regularizers among them. An
-Identity between the variable and one reader, an edge, sees that reader's share alone;
-it costs nothing. Its gradient is seen when the gradient of the variable is taken, with
-no further request.
+The gradient of one layer's kernel, apart from those of others that read it: what
+reaches a variable is the sum over its readers, regularizers among them. An Identity
+between the variable and one reader, an edge, sees that reader's share alone; it costs
+nothing. Its gradient is seen when the gradient of the variable is taken, with no
+further request.
+
+And the gradient of a variable of ours, which no optimizer knows.
 """
 import tensorflow.compat.v1 as tf
 
@@ -13,6 +16,8 @@ from ec_estimator.graph.op_types import ENTERS, SWITCHES
 
 _OBSERVED = "ec_estimator.observed_edge"
 _RECEIVERS = "receivers"
+_WITH_ANCHORS = "ec_estimator.observed_with_anchors"
+_RECEIVERS_WITH_ANCHORS = "receivers_with_anchors"
 # An edge is outside of the conditional or loop that its reader is in, so that what is
 # computed from its gradient does not depend on a branch or a turn.
 _ENTRANCES = (*SWITCHES, *ENTERS)
@@ -43,6 +48,49 @@ def observe_gradient(observer, op, index, receive):
             edge = tf.identity(tensor, "ec_estimator/edge")
     receivers[edge.op.name] = {observer: receive}
     tf_private.replace_input(op, index, edge)
+
+
+def observe_with(anchors, tensor, receive):
+    """Has `receive` see the gradient of a tensor whenever one of an anchor is taken.
+
+    TensorFlow computes the gradients of an op if what user code asks for leads through
+    it. The anchors lead through the op that is made here, with the tensor, and are read
+    by nobody behind it: they are given no gradient.
+
+    Args:
+      anchors: tensors, outside of loops and conditionals, that are computed from
+        variables which user code trains.
+      tensor: outside of them, too.
+      receive: callable(gradient), called at each such call of tf.gradients.
+
+    Returns:
+      The tensor, to be read in its place.
+    """
+    if not anchors:
+        return tensor
+    graph = tensor.graph
+    receivers = recall(graph, _RECEIVERS_WITH_ANCHORS)
+    if receivers is None:
+        receivers = {}
+        remember(graph, _RECEIVERS_WITH_ANCHORS, receivers)
+    with graph.gradient_override_map({"IdentityN": _WITH_ANCHORS}):
+        observed = tf.identity_n([tensor, *anchors], "observed")[0]
+    receivers[observed.op.name] = receive
+    return observed
+
+
+def reads_anchors(op):
+    """Whether an op was made by `observe_with`: it gives what it reads no gradient."""
+    return op.name in recall(op.graph, _RECEIVERS_WITH_ANCHORS, {})
+
+
+@tf.RegisterGradient(_WITH_ANCHORS)
+def _observed_with_anchors(op, gradient, *of_anchors):
+    # A graph that was imported has no receivers.
+    receive = recall(op.graph, _RECEIVERS_WITH_ANCHORS, {}).get(op.name)
+    if receive is not None and gradient is not None:
+        receive(gradient)
+    return [None] * len(op.inputs)
 
 
 def leave_branches(tensor, op):

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core import tf_private
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.op_types import HANDS_ON, VARIABLE_OPS
+from ec_estimator.rewrite.edges import reads_anchors
 
 _GATED = "ec_estimator.gated_read"
 _GATE = "gate"
@@ -112,5 +113,5 @@ def ungated_reads(graph, names):
                 tag = read.node_def.attr["_gradient_op_type"].s.decode()
                 if read.type == "Identity" and tag != _GATED:
                     for reader in read.outputs[0].consumers():
-                        if reader in differentiated:
+                        if reader in differentiated and not reads_anchors(reader):
                             yield variable.op.name, reader.name

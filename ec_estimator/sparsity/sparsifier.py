@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import SparsifierConfig
-from ec_estimator.core.compressor import Attached, Compressor, TrialReport
+from ec_estimator.core.compressor import Attached, Compressor, EveryStep, TrialReport
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
@@ -97,7 +97,7 @@ class _Masks(Attached):
             )
             counted = self.trial_counter.assign(self._new_trials)
             self._trial = tf.group(*applied, counted)
-        return []
+        return EveryStep()
 
     def _score_grid(self, kernel):
         """The scores of a kernel's blocks, [blocks down, blocks across]."""

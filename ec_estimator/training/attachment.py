@@ -10,7 +10,7 @@ from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state, made_here
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.graph.variables import model_variables, owner
+from ec_estimator.graph.variables import model_variables
 from ec_estimator.rewrite.backward import (
     backward_ops,
     forward_ends,
@@ -107,7 +107,7 @@ class Attachment:
                     )
                 )
             yield
-        for name, reader in ungated_reads(self.graph, self._with_zeros()):
+        for name, reader in ungated_reads(self.graph, self.names):
             _warn_of_reader(name, reader)
 
     def _gate_read(self, name, gradient):
@@ -132,7 +132,7 @@ class Attachment:
 
         self._forward_passes.look(forward_ends(self.graph, backward), observe)
         self._check_complete()
-        for name in sorted(self._with_zeros()):
+        for name in sorted(self.names):
             readers = gate_gradients(self.graph, backward, name, self.gate_gradient)
             for reader in readers:
                 _warn_of_reader(name, reader)
@@ -157,7 +157,7 @@ class Attachment:
             },
         )
         first = self._a_planned_variable().initializer
-        self.step_ops = [
+        every_step = [
             attached.finish(
                 Trained(
                     {n: c for n, c in companions.items() if n in attached.gated},
@@ -168,6 +168,8 @@ class Attachment:
         ]
         for attached in self.attached:
             attached.trial_counter  # noqa: B018  No variable can be made later on.
+        self.train_ops = [op for ops in every_step for op in ops.train_op]
+        self.chief_ops = [op for ops in every_step for op in ops.chief]
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
 
@@ -180,11 +182,6 @@ class Attachment:
                 "training graph; its name must be the same in both modes"
             )
 
-    def _with_zeros(self):
-        """`names` without what we train ourselves, step sizes: those have no zeros that
-        a gradient could touch."""
-        return {name for name in self.names if not is_state(name)}
-
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
         tf_private.join_groups(
@@ -192,7 +189,7 @@ class Attachment:
         )
 
     def _a_planned_variable(self):
-        names = self._with_zeros() | self._planned()
+        names = self.names | self._planned()
         variables = self.graph.get_collection("variables")
         return min(
             (v for v in variables if v.op.name in names), key=lambda v: v.op.name
@@ -206,9 +203,8 @@ class Attachment:
 def _check_not_imported(graph, state):
     known = made_here(graph)
     for variable in state:
-        # Step sizes are trained, and an optimizer keeps its own variables of them.
         name = variable.op.name
-        if name not in known and owner(name, known) is None:
+        if name not in known:
             raise PlanError(
                 f"this graph was imported from a compressed run: it has {name!r}, but "
                 "what belongs to it is not known; rebuild the model in Python, its "

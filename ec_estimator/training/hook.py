@@ -80,8 +80,11 @@ class TrialHook(tf.train.SessionRunHook):
         ):
             self._step = int(run_context.session.run(self._step_tensor))
             self._run_due_trials(run_context.session)
-        every_step = self._attachment.step_ops
-        return tf.train.SessionRunArgs([self._step_fetch, every_step])
+        return tf.train.SessionRunArgs([self._step_fetch, self._every_step()])
+
+    def _every_step(self):
+        """Ops to run with the user's; the train_op has the others."""
+        return self._attachment.chief_ops
 
     def after_run(self, run_context, run_values):
         if self._stride is None:
@@ -233,6 +236,9 @@ class CompressionHook(TrialHook):
                 )
                 self._count = self._counter.assign_add(1)
             self._attachment.initialize_with_model([self._counter])
+
+    def _every_step(self):
+        return self._attachment.train_ops + self._attachment.chief_ops
 
     def end(self, session):
         super().end(session)

@@ -35,26 +35,20 @@ class ForwardPasses:
         }
         if trainable.isdisjoint(x.op.name for x in xs):
             return take(xs)
-        wanted = []
         losses = list(ys) if isinstance(ys, (list, tuple)) else [ys]
         self.look(
             losses,
             observe=observe_gradient,
-            want=lambda tensor, receive: wanted.append((tensor, receive)),
             call=tuple(loss.name for loss in losses),
         )
-        gradients = take(xs + [tensor for tensor, _ in wanted])
-        for (_, receive), gradient in zip(wanted, gradients[len(xs) :]):
-            if gradient is not None:
-                receive(gradient)
-        return gradients[: len(xs)]
+        return take(xs)
 
-    def look(self, losses, observe, want=lambda tensor, receive: None, call=()):
+    def look(self, losses, observe, call=()):
         """Has the compressors look at the graph as it is now.
 
         Args:
           losses: besides those that were known.
-          want, call: as core.compressor.Forward has them.
+          call: as core.compressor.Forward has it.
           observe: the same, with the Attached that observes as its first argument.
         """
         ops = self._graph.get_operations()
@@ -74,7 +68,6 @@ class ForwardPasses:
             backward=frozenset(op for found in backward for op in found),
             has_news=has_news,
             observe=observe,
-            want=want,
         )
         self._ops_seen = len(ops)
         for attached in self._attached:

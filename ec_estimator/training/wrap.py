@@ -118,6 +118,7 @@ class CompressedModel:
             spec = self._user(features, labels, _TRAIN, params, config)
         _check_spec(spec, _TRAIN)
         attachment.finish()
+        spec = spec._replace(train_op=_with(spec.train_op, attachment.train_ops))
         if config.is_chief:
             folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
             bind(folder, attachment)
@@ -169,6 +170,16 @@ def _check_spec(spec, mode):
             f"model_fn returned {spec!r} for mode {mode!r}; it has to return an "
             "EstimatorSpec"
         )
+
+
+def _with(train_op, ops):
+    """A train_op that runs others, too, and returns what it returned."""
+    if not ops:
+        return train_op
+    if isinstance(train_op, tf.Operation):
+        return tf.group(train_op, *ops)
+    with tf.control_dependencies(ops):
+        return tf.identity(train_op)
 
 
 def _saving_state(scaffold, state):

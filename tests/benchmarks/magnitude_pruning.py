@@ -2,6 +2,7 @@
 import numpy as np
 
 import ec_estimator as ec
+from ec_estimator.extend import EveryStep
 from ec_estimator.pruning.gates import Gates
 
 
@@ -17,7 +18,7 @@ class _MagnitudeGates(Gates):
 
     def finish(self, trained):
         super().finish(trained)
-        return []
+        return EveryStep()
 
     def run_trial(self, session, trial, ratio):
         names = self.gated

@@ -50,7 +50,7 @@ def test_importance_is_the_squared_derivative_of_a_gate_without_regularizer(
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             weights = session.run({v.op.name: v for v in tf.trainable_variables()})
-            session.run([train_op, attachment.step_ops])
+            session.run([train_op, attachment.chief_ops])
             importance = session.run(
                 graph.get_tensor_by_name("ec_estimator/pruning/importance:0")
             )

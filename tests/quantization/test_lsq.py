@@ -214,84 +214,21 @@ def test_kernels_of_8_bits_are_symmetric():
     assert of_weights(4, 5) == Quantizer(4, -8, 7, 5)
 
 
-def run_trained(fitted, log_ratio, fallback, elements, quantizer, d_step):
+def run_trained(step, fallback):
     with tf.Graph().as_default(), tf.Session() as session:
-        moved = tf.constant(log_ratio, tf.float32)
-        step = trained_step(
-            tf.constant(fitted, tf.float32),
-            moved,
-            tf.constant(fallback, tf.float32),
-            tf.constant(elements, tf.float32),
-            quantizer,
-        )
-        (gradient,) = tf.gradients(step, moved, tf.constant(d_step, tf.float32))
-        return session.run([step, gradient])
+        given = tf.constant(step, tf.float32)
+        trained = trained_step(given, tf.constant(fallback, tf.float32))
+        (gradient,) = tf.gradients(trained, given, tf.constant([3.0, -2.0, 0.5]))
+        return session.run([trained, gradient])
 
 
-@pytest.mark.parametrize("elements", [1.0, 9.0, 1e6])
-def test_a_channels_step_gets_lsqs_gradient_over_the_larger_of_it_and_the_mean(
-    elements,
-):
-    quantizer = of_weights(4, CHANNELS)
-    fitted, log_ratio = STEPS, np.array([0.0, 0.5, -2.0])
-    d_step = np.array([1.0, -3.0, 0.5])
-    step, gradient = run_trained(fitted, log_ratio, 9.0, elements, quantizer, d_step)
-    expected = fitted * np.exp(np.tanh(log_ratio))
-    np.testing.assert_allclose(step, expected, rtol=1e-6)
-    lsq = d_step / np.sqrt(elements * 7)
-    larger = np.maximum(expected, np.sqrt(np.mean(expected**2)))
-    slope = 1 - np.tanh(log_ratio) ** 2
-    np.testing.assert_allclose(
-        gradient, lsq * slope * expected / larger**2, rtol=1e-5
-    )
-
-
-@pytest.mark.parametrize("rate", [1e-4, 1e-3])
-def test_gradient_descent_moves_the_step_as_lsq_does(rate):
-    quantizer = of_activations(8, True)
-    step, gradient = run_trained(0.5, 0.0, 0.0, 16.0, quantizer, 4.0)
-    moved = 0.5 * np.exp(-rate * gradient)
-    lsq = 0.5 - rate * 4.0 / np.sqrt(16 * 127)
-    np.testing.assert_allclose(moved - 0.5, lsq - 0.5, rtol=1e-3)
-
-
-def test_where_nothing_was_fitted_the_fallback_is_taken():
-    quantizer = of_weights(4, CHANNELS)
-    fitted = [0.0, 0.5, 0.0]
-    fallback = [0.125, 8.0, 0.0]
-    step, gradient = run_trained(fitted, [0.0] * 3, fallback, 4.0, quantizer, [1.0] * 3)
+def test_where_nothing_was_fitted_the_fallback_is_taken_and_no_gradient_given():
+    step, gradient = run_trained([0.0, 0.5, 0.0], [0.125, 8.0, 0.0])
     np.testing.assert_allclose(step, [0.125, 0.5, 1e-12], rtol=1e-6)
-    assert np.all(np.isfinite(gradient))
+    np.testing.assert_array_equal(gradient, [0, -2, 0])
 
 
-def test_a_tensor_without_elements_leaves_the_step_as_it_is():
-    quantizer = of_activations(8, True)
-    step, gradient = run_trained(0.5, 0.0, 0.0, 0.0, quantizer, 0.0)
-    assert (step, gradient) == (0.5, 0.0)
-
-
-def test_weight_decay_pulls_to_the_fitted_step_not_to_zero():
-    quantizer = of_activations(8, True)
+def test_a_frozen_step_can_be_divided_by():
     with tf.Graph().as_default(), tf.Session() as session:
-        log_ratio = tf.get_variable("log_ratio", initializer=1.0)
-        step = trained_step(
-            tf.constant(0.5), log_ratio, tf.constant(0.0), tf.constant(4.0), quantizer
-        )
-        decay = tf.train.GradientDescentOptimizer(0.5).minimize(
-            tf.nn.l2_loss(log_ratio)
-        )
-        session.run(tf.global_variables_initializer())
-        first = 0.5 * np.exp(np.tanh(1.0))
-        np.testing.assert_allclose(session.run(step), first, rtol=1e-6)
-        for _ in range(40):
-            session.run(decay)
-        np.testing.assert_allclose(session.run(step), 0.5, rtol=1e-6)
-
-
-def test_a_frozen_step_equals_the_trained_one():
-    quantizer = of_weights(4, CHANNELS)
-    log_ratio = [0.0, 0.5, -2.0]
-    trained, _ = run_trained(STEPS, log_ratio, 0.0, 4.0, quantizer, [1.0] * 3)
-    with tf.Graph().as_default(), tf.Session() as session:
-        frozen = session.run(frozen_step(tf.constant(STEPS), tf.constant(log_ratio)))
-    np.testing.assert_array_equal(trained, frozen)
+        frozen = session.run(frozen_step(tf.constant([0.5, 0.0])))
+    np.testing.assert_allclose(frozen, [0.5, 1e-12], rtol=1e-6)

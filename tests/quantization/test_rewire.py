@@ -11,7 +11,6 @@ from ec_estimator.quantization.lsq import (
     of_activations,
     of_weights,
     range_of,
-    trained_step,
 )
 
 MODES = tf.estimator.ModeKeys
@@ -79,9 +78,9 @@ def steps_of(name, bits):
 
 
 def by_hand(bits):
-    """The loss and its gradients of variables and step sizes' log_ratios."""
+    """The loss and its gradients of variables and step sizes."""
     with tf.Graph().as_default(), tf.Session() as session:
-        ratios = {}
+        steps = {}
 
         def quantize(tensor, name):
             is_input = name.endswith("/input")
@@ -90,18 +89,8 @@ def by_hand(bits):
                 if is_input
                 else of_weights(bits, len(steps_of(name, bits)))
             )
-            ratios[name] = tf.Variable(tf.zeros(quantizer.shape))
-            size = tf.cast(tf.size(tensor), tf.float32)
-            share = tf.cast(tf.shape(tensor)[0], tf.float32)
-            elements = size / share if is_input else size
-            step = trained_step(
-                tf.constant(steps_of(name, bits)),
-                ratios[name],
-                0.0,
-                elements,
-                quantizer,
-            )
-            limits = range_of(step, quantizer)
+            steps[name] = tf.constant(steps_of(name, bits))
+            limits = range_of(steps[name], quantizer)
             if "depthwise/kernel" == name:
                 flat = fake_quantize(tf.reshape(tensor, [9, 4]), limits, quantizer)
                 return tf.reshape(flat, tensor.shape)
@@ -111,7 +100,7 @@ def by_hand(bits):
         loss = tf.reduce_mean(tf.square(network(data(), kernels, quantize)))
         wanted = {v.op.name: v for v in kernels.values()}
         wanted.update(
-            (f"ec_estimator/quantization/{n}/log_ratio", v) for n, v in ratios.items()
+            (f"ec_estimator/quantization/{n}/step", v) for n, v in steps.items()
         )
         gradients = dict(zip(wanted, tf.gradients(loss, list(wanted.values()))))
         session.run(tf.global_variables_initializer())
@@ -120,7 +109,7 @@ def by_hand(bits):
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_every_gradient_is_that_of_a_graph_built_by_hand(bits, tmp_path):
-    quantizer = ec.LSQQuantizer(ec.QuantizerConfig(bits=bits, wbits=bits))
+    quantizer = Spied(ec.QuantizerConfig(bits=bits, wbits=bits))
     with tf.Graph().as_default(), tf.Session() as session:
         spec = ec.compress(model_fn, quantizer)(
             {"x": data()}, None, MODES.TRAIN, tf.estimator.RunConfig(str(tmp_path))
@@ -131,13 +120,22 @@ def test_every_gradient_is_that_of_a_graph_built_by_hand(bits, tmp_path):
             if name.startswith("ec_estimator/") and name.endswith("/step"):
                 middle = name[len("ec_estimator/quantization/") : -len("/step")]
                 variable.load(steps_of(middle, bits), session)
-        loss, found = session.run([spec.loss, dict(tf.get_collection("found"))])
+        gradients = dict(tf.get_collection("found"))
+        for name, (gradient,) in quantizer.attached.gradients.items():
+            gradients[f"ec_estimator/quantization/{name}/step"] = gradient
+        loss, found = session.run([spec.loss, gradients])
     expected_loss, expected = by_hand(bits)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
     assert set(found) == set(expected)
     for name, gradient in expected.items():
-        np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=1e-6)
         assert np.any(gradient)
+
+
+class Spied(ec.LSQQuantizer):
+    def inject(self, *args):
+        self.attached = super().inject(*args)
+        return self.attached
 
 
 def ops(mode, tmp_path, network=model_fn, **config):

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.rewrite.edges import leave_branches, observe_gradient
+from ec_estimator.rewrite.edges import (
+    leave_branches,
+    observe_gradient,
+    observe_with,
+    reads_anchors,
+)
 from tests.models import ONE_THREAD
 
 
@@ -121,3 +126,59 @@ def test_a_call_for_another_variable_shows_nothing():
         observer.of(h.op, 1)
         tf.gradients(tf.nn.l2_loss(tf.matmul(h, v)), [v])
         assert observer.seen == []
+
+
+def plain(scaled):
+    return scaled(tf.constant(X))
+
+
+def in_turns(scaled):
+    """The same three times."""
+    return tf.while_loop(
+        lambda i, y: i < 3,
+        lambda i, y: (i + 1, y + scaled(tf.constant(X))),
+        [0, tf.zeros([5, 4])],
+    )[1]
+
+
+def in_a_branch(scaled):
+    return tf.cond(
+        tf.constant(True), lambda: scaled(tf.constant(X)), lambda: tf.zeros([5, 4])
+    )
+
+
+@pytest.mark.parametrize("kind", ["reference", "resource", "partitioned"])
+@pytest.mark.parametrize("place,times", [(plain, 1), (in_turns, 3), (in_a_branch, 1)])
+def test_a_gradient_comes_with_that_of_an_anchor(kind, place, times):
+    with tf.Graph().as_default():
+        parts = tf.fixed_size_partitioner(3) if kind == "partitioned" else None
+        options = {"use_resource": kind == "resource", "partitioner": parts}
+        start = tf.ones_initializer()
+        w = tf.convert_to_tensor(
+            tf.get_variable("w", [3, 4], initializer=start, **options)
+        )
+        other = tf.get_variable("other", [3, 4], initializer=start)
+        step = tf.get_variable("step", initializer=2.0, trainable=False)
+        seen = []
+        observed = observe_with([w], step.read_value(), seen.append)
+        assert reads_anchors(observed.op) and not reads_anchors(w.op)
+
+        def scaled(x):
+            return tf.matmul(observed * x, w) + tf.matmul(x, other)
+
+        loss = tf.reduce_sum(place(scaled))
+        tf.gradients(loss, [other])
+        assert not seen
+        variables = [v for v in tf.trainable_variables() if v is not other]
+        given = tf.concat(tf.gradients(loss, variables), 0)
+        given, (gradient,) = run([given, seen])
+    np.testing.assert_allclose(gradient, times * 4 * X.sum(), rtol=1e-5)
+    # Of which the anchor has no part.
+    expected = np.tile(X.sum(0)[:, None], 4) * 2 * times
+    np.testing.assert_allclose(given, expected, rtol=1e-5)
+
+
+def test_without_an_anchor_a_tensor_stays_what_it_is():
+    with tf.Graph().as_default():
+        tensor = tf.constant(1.0)
+        assert observe_with([], tensor, None) is tensor

@@ -1,0 +1,117 @@
+"""The training of step sizes: an Adam of ours, in the log domain."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core import tf_private
+from ec_estimator.core.state import create_variable
+from ec_estimator.rewrite.edges import leave_branches
+
+# Relative change of a step size in a training step: Adam's own default.
+RATE = 1e-3
+_BETA1, _BETA2 = 0.9, 0.999
+# Adam has 1e-8, for gradients of weights; a step size may have far smaller ones.
+_EPSILON = 1e-12
+
+
+class StepAdam:
+    """Moves the step sizes of all quantizers, as part of the train_op.
+
+        g = s * dL/ds, the gradient of log s
+        m = 0.9 * m + 0.1 * g,  v = 0.999 * v + 0.001 * g^2,  n = n + 1
+        log s -= RATE * m / (1 - 0.9^n) / (sqrt(v / (1 - 0.999^n)) + 1e-12)
+
+    Relative to its size a step moves alike under any optimizer of the user's, at any
+    width, and whatever the loss is multiplied by. One that is not fitted yet, which is
+    0, stays; so does one that gets no gradient. A training step whose gradients are not
+    finite, which a loss scale skips, changes nothing.
+
+    m, v: `[K]`, of all step sizes one after the other; count: n. Resource variables, as
+    step sizes are: a read is not changed by a later write, so that no order of ops has
+    to be kept.
+
+    Args:
+      steps: {quantizer name: variable of its step sizes}.
+
+    Source: Jain et al. 2020, arXiv 1903.08066, section 3.2 (log domain, Adam); Kingma
+      and Ba 2015, arXiv 1412.6980, algorithm 1.
+    """
+
+    def __init__(self, steps):
+        self._steps = steps
+        self._sizes = [step.shape.num_elements() for step in steps.values()]
+        total = [sum(self._sizes)]
+        self._m, self._v, self._count = (
+            create_variable(
+                f"quantization/adam/{name}", shape, dtype, 0, use_resource=True
+            )
+            for name, shape, dtype in (
+                ("m", total, tf.float32),
+                ("v", total, tf.float32),
+                ("count", [], tf.int64),
+            )
+        )
+
+    @property
+    def start(self):
+        """{variable: its value} where training begins, or begins anew."""
+        zeros = np.zeros(sum(self._sizes), np.float32)
+        return {self._m: zeros, self._v: zeros, self._count: 0}
+
+    def update(self, reads, gradients):
+        """Ops that take a training step.
+
+        Args:
+          reads: {quantizer name: its step sizes as the forward pass has read them}.
+          gradients: {quantizer name: [dL/ds, one for each call of tf.gradients]}.
+        """
+        sums = {name: _sum(found) for name, found in gradients.items()}
+        sums = {name: total for name, total in sums.items() if total is not None}
+        if not sums:
+            return []
+        step, gradient = self._flat(reads, sums), self._flat(sums, sums)
+        slope = step * gradient
+        # Of a value that is not finite every sum is.
+        is_good = tf.math.is_finite(tf.reduce_sum(tf.abs(slope)))
+        m_before, v_before = self._m.read_value(), self._v.read_value()
+        m = _BETA1 * m_before + (1 - _BETA1) * slope
+        v = _BETA2 * v_before + (1 - _BETA2) * tf.square(slope)
+        count = self._count.read_value() + tf.cast(is_good, tf.int64)
+        n = tf.cast(count, tf.float32)
+        m_hat, v_hat = m / (1 - _BETA1**n), v / (1 - _BETA2**n)
+        moved = -RATE * m_hat / (tf.sqrt(v_hat) + _EPSILON)
+        change = tf.where(is_good, step * tf.math.expm1(moved), tf.zeros_like(step))
+        ops = [
+            self._m.assign(tf.where(is_good, m, m_before), read_value=False),
+            self._v.assign(tf.where(is_good, v, v_before), read_value=False),
+            self._count.assign(count, read_value=False),
+        ]
+        # Added, not assigned: on a parameter server a trial may have fitted a step
+        # size since it was read here.
+        for (name, own), part in zip(
+            self._steps.items(), tf.split(change, self._sizes)
+        ):
+            if name in sums:
+                part = tf.reshape(part, own.shape)
+                ops.append(own.assign_add(part, read_value=False))
+        return ops
+
+    def _flat(self, values, names):
+        """`[K]` of {quantizer name: tensor}, with zeros for those not among names."""
+        return tf.concat(
+            [
+                tf.reshape(values[name], [-1]) if name in names else tf.zeros([size])
+                for name, size in zip(self._steps, self._sizes)
+            ],
+            0,
+        )
+
+
+def _sum(gradients):
+    """The sum of those that have a value in each training step, or None."""
+    gradients = [
+        leave_branches(gradient, gradient.op)
+        for gradient in gradients
+        # Taken in a loop of the user's, they are many.
+        if not tf_private.is_in_loop(gradient.op)
+    ]
+    return tf.add_n(gradients) if gradients else None

@@ -1,0 +1,81 @@
+"""Which kernels the step sizes are trained together with."""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core import tf_private
+from ec_estimator.graph.layers import kernel_index
+
+
+class Anchors:
+    """For each quantizer the kernels of the layers that read what it quantizes.
+
+    What takes gradients of one of them trains the step size, too; see
+    rewrite.edges.observe_with.
+
+    Args:
+      placement: placement.Placement.
+    """
+
+    def __init__(self, placement):
+        self._placement = placement
+        # {layer's op: its kernel}.
+        self._kernels = {}
+        # {quantizer name: {tensor name: tensor}}.
+        self._found = collections.defaultdict(dict)
+
+    def find(self, ops):
+        """Takes in layers that do not read quantized tensors yet.
+
+        Args:
+          ops: {op name in the plan: its op in the graph}.
+        """
+        for layer in self._placement.layers:
+            if not layer.kernel or layer.op not in ops:
+                continue
+            op = ops[layer.op]
+            index = kernel_index(op, self._placement.kernels[layer.kernel])
+            kernel = self._kernels[op] = _outside(op.inputs[index])
+            quantizers = [
+                layer.kernel,
+                f"{layer.kernel}/winograd_kernel",
+                f"{layer.kernel}/winograd_input",
+                *(operand.quantizer for operand in layer.activations),
+            ]
+            for name in quantizers:
+                self._found[name][kernel.name] = kernel
+
+    def of(self, name, tensor):
+        """Those of a quantizer: tensors outside of loops and branches. Of one that no
+        layer with a kernel reads, the nearest kernel that its tensor is computed with.
+
+        Args:
+          tensor: that it quantizes.
+        """
+        return list(self._found[name].values()) or self._nearest(tensor)
+
+    def _nearest(self, tensor):
+        stack, seen = collections.deque([tensor.op]), set()
+        while stack:
+            op = stack.popleft()
+            if op in self._kernels:
+                return [self._kernels[op]]
+            if op not in seen:
+                seen.add(op)
+                stack.extend(t.op for t in op.inputs)
+        return []
+
+
+def _outside(tensor):
+    """What a tensor is made of outside of loops and branches: a kernel comes into them
+    by moves alone."""
+    while not tf_private.is_outside(tensor.op):
+        tensor = tensor.op.inputs[0]
+    if tensor.dtype != tf.resource:
+        return tensor
+    with tf.control_dependencies(None), tf.name_scope(None):
+        return tf.raw_ops.ReadVariableOp(
+            resource=tensor,
+            dtype=tensor.op.get_attr("dtype"),
+            name="ec_estimator/quantization/kernel",
+        )
