@@ -109,11 +109,8 @@ class _Trained(Attached):
         self._graph = graph
         self.placement = placement
         self._pretrained = pretrained
-        with graph.as_default():
-            self._ranges = TrainingRanges(graph, placement)
-        self._rewired = Rewired(
-            graph, placement, self._ranges.quantize, self._ranges.anchors.find
-        )
+        # Made when the model is built: before, they would shift the user's seeds.
+        self._ranges, self._rewired = None, None
 
     def check(self, config):
         """The hook's config must be that of quantize_graph."""
@@ -135,6 +132,12 @@ class _Trained(Attached):
 
     def rewire(self):
         with self._graph.as_default():
+            if self._rewired is None:
+                ranges = TrainingRanges(self._graph, self.placement)
+                self._ranges = ranges
+                self._rewired = Rewired(
+                    self._graph, self.placement, ranges.quantize, ranges.anchors.find
+                )
             self._rewired.rewire()
 
     def look(self, forward):
@@ -143,7 +146,8 @@ class _Trained(Attached):
 
     def check_complete(self):
         """Raises a PlanError if a planned layer was not found."""
-        missing = self._rewired.missing()
+        layers = [layer.op for layer in self.placement.layers]
+        missing = self._rewired.missing() if self._rewired else layers
         if missing:
             raise PlanError(
                 f"quantization: layer {missing[0]!r} of the graph that predicts was "

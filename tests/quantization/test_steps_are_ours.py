@@ -204,3 +204,31 @@ def test_tensorflows_own_warm_start_starts_from_a_plain_model(tmp_path):
         before = plain.get_variable_value(name)
         after = estimator.get_variable_value(name)
         assert np.abs(after - before).max() < 0.05 < np.abs(before).max()
+
+
+def test_random_initial_values_and_draws_are_those_of_the_plain_model(tmp_path):
+    """No op of ours is made before the user's: graph-level seeds count ops."""
+
+    def model_fn(features, labels, mode):
+        h = tf.layers.dense(tf.layers.flatten(features["x"]), 6, name="hidden")
+        dropped = tf.nn.dropout(tf.ones([64]), rate=0.5)
+        y = tf.layers.dense(h, 2, name="top")
+        if mode == MODES.PREDICT:
+            return tf.estimator.EstimatorSpec(mode, {"y": y})
+        seen = tf.get_variable("seen", [64], trainable=False)
+        step = tf.train.get_or_create_global_step()
+        loss = tf.reduce_mean(tf.square(y))
+        train_op = tf.train.GradientDescentOptimizer(0.0).minimize(loss, step)
+        with tf.control_dependencies([train_op]):
+            train_op = tf.group(seen.assign(dropped))
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+    values = []
+    for wrapped in (model_fn, ec.compress(model_fn, quantizer())):
+        config = models.run_config(str(tmp_path / str(len(values))))
+        estimator = tf.estimator.Estimator(wrapped, config=config)
+        estimator.train(models.dataset((4, 4, 3)), max_steps=1)
+        names = ("hidden/kernel", "top/kernel", "seen")
+        values.append([estimator.get_variable_value(name) for name in names])
+    for plain, quantized in zip(*values):
+        np.testing.assert_array_equal(quantized, plain)
