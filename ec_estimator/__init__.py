@@ -26,7 +26,7 @@ from ec_estimator.shrink.finetune import finetune
 from ec_estimator.shrink.getter import GapFinetune
 from ec_estimator.sparsity.sparsifier import Sparsifier
 from ec_estimator.training.hook import CompressionHook
-from ec_estimator.training.loop import train_and_evaluate
+from ec_estimator.training.loop import compressed, train_and_evaluate
 from ec_estimator.training.warm_start import warm_start
 from ec_estimator.training.wrap import compress
 from ec_estimator.version import __version__
@@ -57,6 +57,7 @@ __all__ = [
     "channel_groups",
     "channel_rule",
     "compress",
+    "compressed",
     "extend",
     "finetune",
     "flags",

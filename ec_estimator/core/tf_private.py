@@ -264,9 +264,13 @@ def model_fn_of(estimator):
 
 def with_model_fn(estimator, model_fn):
     """A copy of an Estimator, warm start and all, that calls another model_fn."""
-    twin = copy.copy(estimator)
-    twin._model_fn = model_fn
-    return twin
+    return set_model_fn(copy.copy(estimator), model_fn)
+
+
+def set_model_fn(estimator, model_fn):
+    """Has an Estimator call another model_fn from here on; returns it."""
+    estimator._model_fn = model_fn
+    return estimator
 
 
 def without_event_files(exporter):
@@ -286,13 +290,9 @@ def saver_variables(saver):
 
 def saver_options(saver):
     """The constructor arguments that a Saver was made with."""
-    return {
-        "reshape": saver._reshape,
-        "sharded": saver._sharded,
-        "max_to_keep": saver._max_to_keep,
-        "keep_checkpoint_every_n_hours": saver._keep_checkpoint_every_n_hours,
-        "restore_sequentially": saver._restore_sequentially,
-        "pad_step_number": saver._pad_step_number,
-        "save_relative_paths": saver._save_relative_paths,
-        "filename": saver._filename,
-    }
+    names = (
+        *("reshape", "sharded", "max_to_keep", "keep_checkpoint_every_n_hours"),
+        *("restore_sequentially", "pad_step_number", "save_relative_paths"),
+        "filename",
+    )
+    return {name: getattr(saver, f"_{name}") for name in names}

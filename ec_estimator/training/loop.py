@@ -9,8 +9,12 @@ from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.finished import FOLDER, FinishedExporter, FinishedOnly
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
+from ec_estimator.training.attachment import as_compressors
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress, compressed_model
+
+# What a model_fn that came in by `compressor=` says of itself.
+_DROPPED_IN = "ec_estimator_dropped_in"
 
 
 def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
@@ -24,52 +28,90 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         with `compressor`.
       train_spec, eval_spec: as TensorFlow takes them.
       compressor: Compressor(s) for an estimator that was made without us. Its own
-        model_dir, params, config and warm start are used.
+        model_dir, params, config and warm start are used. It is compressed from then
+        on: what it evaluates, predicts and exports is what was trained.
 
     Returns:
       As tf.estimator.train_and_evaluate: (evaluation, exports).
 
     Raises:
       ConfigError: `max_steps` is too small; the message names the steps needed.
-      PlanError: nothing to compress with, or `compressor` given twice.
+      PlanError: nothing to compress with, or `compressor` given twice; before
+        training, an Estimator whose `train` builds another model_fn than its own.
     """
+    given = estimator
     if compressor is not None:
-        model_fn = compress(tf_private.model_fn_of(estimator), compressor)
-        estimator = tf_private.with_model_fn(estimator, model_fn)
-    model = compressed_model(tf_private.model_fn_of(estimator))
+        estimator = compressed(estimator, compressor)
+    model_fn = tf_private.model_fn_of(estimator)
+    model = compressed_model(model_fn)
     eval_spec = eval_spec._replace(
         exporters=tuple(_finished_only(e) for e in eval_spec.exporters)
     )
-    if model is None:
-        check = _CheckGraph(estimator.model_dir, train_spec.max_steps)
-        train_spec = train_spec._replace(hooks=tuple(train_spec.hooks) + (check,))
-        return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
-    _check_steps({c.name: c.schedule for c in model.compressors}, train_spec.max_steps)
-    if not sys.stderr.isatty():
-        return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
-    bar = ProgressBar(train_spec.max_steps)
-    train_spec = train_spec._replace(hooks=tuple(train_spec.hooks) + (bar,))
+    hooks = [_CheckGraph(estimator, train_spec.max_steps)]
+    if model is not None:
+        schedules = {c.name: c.schedule for c in model.compressors}
+        _check_steps(schedules, train_spec.max_steps)
+        # A user who goes on with the Estimator would export a model without ops that
+        # were trained, such as quantizers.
+        tf_private.set_model_fn(given, model_fn)
+        if sys.stderr.isatty():
+            hooks.append(ProgressBar(train_spec.max_steps))
+    train_spec = train_spec._replace(hooks=(*train_spec.hooks, *hooks))
     return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
 
 
-class _CheckGraph(tf.train.SessionRunHook):
-    """Checks an Estimator that does not show whether it is compressed.
+def compressed(estimator, compressor):
+    """An Estimator like one that was made without us, but compressed.
 
-    Inside one that tf.contrib.estimator.add_metrics made, for example, there may be one
-    that is; its graph and its run folder show it, just before training.
+    It has the same model_dir, params, config and warm start. One that
+    `train_and_evaluate(compressor=)` has compressed already is returned as it is.
+
+    Args:
+      estimator: a tf.estimator.Estimator.
+      compressor: Compressor(s).
+
+    Raises:
+      PlanError: it is compressed already, otherwise.
+    """
+    model_fn = tf_private.model_fn_of(estimator)
+    dropped_in = getattr(model_fn, _DROPPED_IN, None)
+    if dropped_in and dropped_in == _settings(as_compressors(compressor)):
+        return estimator
+    wrapped = compress(model_fn, compressor)
+    setattr(wrapped, _DROPPED_IN, _settings(as_compressors(compressor)))
+    return tf_private.with_model_fn(estimator, wrapped)
+
+
+def _settings(compressors):
+    return [(compressor.name, compressor.config) for compressor in compressors]
+
+
+class _CheckGraph(tf.train.SessionRunHook):
+    """Checks, just before training, that what is trained is compressed.
+
+    An Estimator may not show it: inside one that tf.contrib.estimator.add_metrics made
+    there may be one that is compressed, and an Estimator's own `train` may make others
+    that are not.
     """
 
-    def __init__(self, model_dir, max_steps):
-        self._folder = RunFolder(os.path.join(model_dir, FOLDER))
+    def __init__(self, estimator, max_steps):
+        self._estimator = estimator
         self._max_steps = max_steps
 
     def begin(self):
+        shows = compressed_model(tf_private.model_fn_of(self._estimator))
         if not any(is_state(variable.op.name) for variable in tf.global_variables()):
             raise PlanError(
-                "this Estimator was made without compress(); pass compressor=, for "
-                "example Sparsifier(SparsifierConfig())"
+                f"{type(self._estimator).__name__}.train trains another model_fn than "
+                "the one that was compressed; wrap the one that it builds with "
+                "ec_estimator.compress"
+                if shows
+                else "this Estimator was made without compress(); pass compressor=, "
+                "for example Sparsifier(SparsifierConfig())"
             )
-        _check_steps(self._folder.schedules(), self._max_steps)
+        if not shows:
+            folder = RunFolder(os.path.join(self._estimator.model_dir, FOLDER))
+            _check_steps(folder.schedules(), self._max_steps)
 
 
 def _check_steps(schedules, max_steps):
