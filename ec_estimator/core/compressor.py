@@ -118,13 +118,15 @@ class Compressor(abc.ABC):
           An Attached.
         """
 
-    def serve(self, graph, details):
+    def serve(self, graph, details, stored):
         """Changes a graph that evaluates or predicts, if that is needed.
 
         Args:
           graph: the tf.Graph, built by the user's code.
-          details: callable() -> what `decide` gave; surveys the model when it is called
-            first.
+          details: callable() -> what `decide` gives; surveys the model when it is
+            called first.
+          stored: what `details.digest()` gave in the run that the graph belongs to;
+            None if there is no run's folder.
 
         Returns:
           None, or an object with `constants` and `describe`; see rewrite.serving.

@@ -3,6 +3,7 @@ import dataclasses
 import zlib
 from typing import Dict, Tuple
 
+from ec_estimator.core.errors import PlanError
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.graph.layers import kernel_index, output_axes
@@ -49,6 +50,34 @@ class Placement:
     outputs: Dict[str, str]
     quantizers: Dict[str, Quantizer]
     kernels: Dict[str, object]
+
+    def as_stored(self, digest):
+        """The placement with the integers that were trained.
+
+        A sign that follows from the features, such as bytes that cannot be negative,
+        is that of the features in training.
+
+        Args:
+          digest: what `digest()` gave of the placement that was trained.
+
+        Raises:
+          PlanError: another set of quantizers, or of other widths, was trained.
+        """
+        trained = digest.get("quantizers", {})
+        others = sorted(set(trained) ^ set(self.quantizers))
+        quantizers = {}
+        for name, own in self.quantizers.items():
+            bits, low, high, steps = trained.get(name, [None] * 4)
+            if (bits, steps) != (own.bits, own.steps):
+                others.append(name)
+            quantizers[name] = dataclasses.replace(own, low=low, high=high)
+        if others:
+            raise PlanError(
+                f"quantization: {others[0]!r} is not quantized in this graph as it was "
+                "in training; build the same layers, under the same names, in every "
+                "mode"
+            )
+        return dataclasses.replace(self, quantizers=quantizers)
 
     def digest(self):
         """JSON-ready, to tell whether two placements are the same."""

@@ -88,8 +88,10 @@ class LSQQuantizer(Compressor):
         trained.rewire()
         trained.check_complete()
 
-    def serve(self, graph, details):
+    def serve(self, graph, details, stored):
         placement = details()
+        if stored is not None:
+            placement = placement.as_stored(stored)
         with graph.as_default():
             ranges = ServingRanges(graph, placement)
             Rewired(graph, placement, ranges.quantize).rewire()

@@ -49,7 +49,7 @@ def quantize_graph(mode, model_dir, config):
     plan = make_plan("session", graph, find_layers(graph), None, [quantizer])
     details = plan.details[quantizer.name]
     if mode == "eval":
-        quantizer.serve(graph, lambda: details)
+        quantizer.serve(graph, lambda: details, None)
         return
     if model_dir is not None:
         RunFolder(model_dir).create()

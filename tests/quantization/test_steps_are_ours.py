@@ -232,3 +232,31 @@ def test_random_initial_values_and_draws_are_those_of_the_plain_model(tmp_path):
         values.append([estimator.get_variable_value(name) for name in names])
     for plain, quantized in zip(*values):
         np.testing.assert_array_equal(quantized, plain)
+
+
+def test_signs_are_those_of_the_features_in_training(tmp_path):
+    """Bytes cannot be negative; floats that hold the same values could be."""
+    random = np.random.RandomState(5)
+    data = random.randint(0, 256, (4, 8)).astype(np.uint8)
+
+    def model_fn(features, labels, mode):
+        x = tf.cast(features["x"], tf.float32) / 255.0
+        y = tf.layers.dense(tf.layers.dense(x, 6, tf.nn.relu, name="a"), 3, name="b")
+        loss = tf.reduce_mean(tf.square(y - 1.0))
+        step = tf.train.get_or_create_global_step()
+        train_op = tf.train.GradientDescentOptimizer(0.01).minimize(loss, step)
+        return tf.estimator.EstimatorSpec(mode, {"y": y}, loss, train_op)
+
+    def batches(values):
+        return lambda: tf.data.Dataset.from_tensors({"x": values}).repeat(5)
+
+    estimator = tf.estimator.Estimator(
+        ec.compress(model_fn, quantizer(signed="auto")),
+        config=models.run_config(str(tmp_path)),
+    )
+    estimator.train(batches(data))
+    bytes_, floats = (
+        [row["y"] for row in estimator.predict(batches(values))]
+        for values in (data, data.astype(np.float32))
+    )
+    np.testing.assert_array_equal(floats, bytes_)
