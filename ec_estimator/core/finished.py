@@ -25,7 +25,12 @@ def unfinished(checkpoint_path, schedules):
     reader = open_checkpoint(checkpoint_path)
     for name, schedule in schedules.items():
         done = trials_done(reader, name)
-        if done is not None and done < schedule.num_trials:
+        if done is None:
+            return (
+                f"{name}: checkpoint {checkpoint_path!r} was trained without it; "
+                "export it with the model_fn as it is, or train it compressed"
+            )
+        if done < schedule.num_trials:
             return (
                 f"{name}: checkpoint {checkpoint_path!r} has been through trial "
                 f"{done} of {schedule.num_trials}; train to step {schedule.last_step}"

@@ -14,10 +14,12 @@ class ModelFn:
         if labels is not None and "labels" not in self._arguments:
             raise PlanError("model_fn does not take labels, but input_fn returns some")
         offered = {"labels": labels, "mode": mode, "params": params, "config": config}
-        return self._function(
+        spec = self._function(
             features=features,
             **{k: v for k, v in offered.items() if k in self._arguments},
         )
+        # A TPUEstimatorSpec, as BERT's scripts return it on CPU and GPU too.
+        return spec.as_estimator_spec() if hasattr(spec, "as_estimator_spec") else spec
 
     def stand_in(self, build):
         """A function with the signature that Estimator inspects.

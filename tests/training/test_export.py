@@ -23,6 +23,16 @@ class TestExport:
         with ec.unfinished_export():
             assert trained.export_saved_model(str(tmp_path / "asked"), receiver)
 
+    def test_a_dense_checkpoint_is_not_exported_as_if_it_were_compressed(
+        self, tmp_path
+    ):
+        estimator(tmp_path, wrap=models.unwrapped).train(raw_model()[1], max_steps=2)
+        wrapped = estimator(tmp_path)
+        assert next(wrapped.predict(raw_model()[1]))
+        message = "sparsity: checkpoint .* was trained without it; export it with the"
+        with pytest.raises(ec.UnfinishedError, match=message):
+            wrapped.export_saved_model(str(tmp_path / "export"), receiver)
+
     def test_truncated_data_is_an_error_before_the_export(self, tmp_path):
         trained = estimator(tmp_path)
         trained.train(raw_model()[1], max_steps=6)
