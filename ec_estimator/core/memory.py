@@ -12,6 +12,13 @@ def remember(graph, what, value):
     setattr(graph, _PREFIX + what, value)
 
 
+def table(graph, what):
+    """A dictionary that a graph remembers, empty at first."""
+    if recall(graph, what) is None:
+        remember(graph, what, {})
+    return recall(graph, what)
+
+
 def recall(graph, what, default=None):
     """What `remember` was given last for a graph, or the default."""
     return getattr(graph, _PREFIX + what, default)

@@ -1,5 +1,5 @@
 """Tensors that this package puts in place of others, such as a quantized kernel."""
-from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.memory import table
 
 _STAND_INS = "stand_ins"
 
@@ -9,13 +9,9 @@ def stand_in(tensor, original):
 
     What a stand-in is computed by is of no concern to who looks for a layer's kernel.
     """
-    known = recall(tensor.graph, _STAND_INS)
-    if known is None:
-        known = {}
-        remember(tensor.graph, _STAND_INS, known)
-    known[tensor.name] = original
+    table(tensor.graph, _STAND_INS)[tensor.name] = original
 
 
 def original_of(tensor):
     """What a tensor stands for, or itself."""
-    return recall(tensor.graph, _STAND_INS, {}).get(tensor.name, tensor)
+    return table(tensor.graph, _STAND_INS).get(tensor.name, tensor)

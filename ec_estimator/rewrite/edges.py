@@ -11,7 +11,7 @@ And the gradient of a variable of ours, which no optimizer knows.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.memory import table
 from ec_estimator.graph.op_types import ENTERS, SWITCHES
 
 _OBSERVED = "ec_estimator.observed_edge"
@@ -36,10 +36,7 @@ def observe_gradient(observer, op, index, receive):
     graph, tensor = op.graph, op.inputs[index]
     while tensor.op.type in _ENTRANCES:
         op, index, tensor = tensor.op, 0, tensor.op.inputs[0]
-    receivers = recall(graph, _RECEIVERS)
-    if receivers is None:
-        receivers = {}
-        remember(graph, _RECEIVERS, receivers)
+    receivers = table(graph, _RECEIVERS)
     if tensor.op.name in receivers:
         receivers[tensor.op.name].setdefault(observer, receive)
         return
@@ -69,25 +66,21 @@ def observe_with(anchors, tensor, receive):
     if not anchors:
         return tensor
     graph = tensor.graph
-    receivers = recall(graph, _RECEIVERS_WITH_ANCHORS)
-    if receivers is None:
-        receivers = {}
-        remember(graph, _RECEIVERS_WITH_ANCHORS, receivers)
     with graph.gradient_override_map({"IdentityN": _WITH_ANCHORS}):
         observed = tf.identity_n([tensor, *anchors], "observed")[0]
-    receivers[observed.op.name] = receive
+    table(graph, _RECEIVERS_WITH_ANCHORS)[observed.op.name] = receive
     return observed
 
 
 def reads_anchors(op):
     """Whether an op was made by `observe_with`: it gives what it reads no gradient."""
-    return op.name in recall(op.graph, _RECEIVERS_WITH_ANCHORS, {})
+    return op.name in table(op.graph, _RECEIVERS_WITH_ANCHORS)
 
 
 @tf.RegisterGradient(_WITH_ANCHORS)
 def _observed_with_anchors(op, gradient, *of_anchors):
     # A graph that was imported has no receivers.
-    receive = recall(op.graph, _RECEIVERS_WITH_ANCHORS, {}).get(op.name)
+    receive = table(op.graph, _RECEIVERS_WITH_ANCHORS).get(op.name)
     if receive is not None and gradient is not None:
         receive(gradient)
     return [None] * len(op.inputs)
@@ -118,7 +111,7 @@ def leave_branches(tensor, op):
 
 @tf.RegisterGradient(_OBSERVED)
 def _observed_edge(op, gradient):
-    receivers = recall(op.graph, _RECEIVERS, {}).get(op.name, {})
+    receivers = table(op.graph, _RECEIVERS).get(op.name, {})
     for receive in receivers.values() if gradient is not None else ():
         receive(op.inputs[0], gradient)
     return gradient

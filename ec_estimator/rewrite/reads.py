@@ -39,20 +39,16 @@ def gated_reads(graph, gate):
     gates what is written.
     """
 
-    def tagged(make, *args, **kwargs):
-        if tf_private.has_gradient_override(graph, "Identity"):
-            return make(*args, **kwargs)  # The user's own stays.
-        with graph.gradient_override_map({"Identity": _GATED}):
-            return make(*args, **kwargs)
-
     # TensorFlow looks for a first parameter of this name.
     def custom_getter(getter, *args, **kwargs):
-        return tagged(getter, *args, **kwargs)
+        with _tagged_read(graph):
+            return getter(*args, **kwargs)
 
     # A bare tf.Variable and Keras layers ask no getter; a creator of the user's may not
     # call ours.
     def creator(next_creator, **kwargs):
-        return tagged(next_creator, **kwargs)
+        with _tagged_read(graph):
+            return next_creator(**kwargs)
 
     remember(graph, _GATE, gate)
     scope = tf.variable_scope(
@@ -76,8 +72,15 @@ def noticed_reads(graph, notice):
     remember(graph, _NOTICE, notice)
     # Resource variables are read when this is closed, and no op of theirs is ours.
     tf_private.keep_gradient_override(graph, "ReadVariableOp", _GATED)
-    with graph.gradient_override_map({"Identity": _GATED}):
+    with _tagged_read(graph):
         yield
+
+
+def _tagged_read(graph):
+    """Context in which the read of a variable that is made is tagged, unless user code
+    gives Identity ops there a gradient of its own."""
+    own = tf_private.has_gradient_override(graph, "Identity")
+    return graph.gradient_override_map({} if own else {"Identity": _GATED})
 
 
 @tf.RegisterGradient(_GATED)

@@ -166,8 +166,8 @@ class Attachment:
             )
             for attached in self.attached
         ]
-        for attached in self.attached:
-            attached.trial_counter  # noqa: B018  No variable can be made later on.
+        # Made now if a compressor has not: later the graph is finalized.
+        self.trial_counters = [attached.trial_counter for attached in self.attached]
         self.train_ops = [op for ops in every_step for op in ops.train_op]
         self.chief_ops = [op for ops in every_step for op in ops.chief]
         # Before a compressor gave that variable another initializer.

@@ -44,9 +44,7 @@ class TrialHook(tf.train.SessionRunHook):
     def after_create_session(self, session, coord):
         self._step = int(session.run(self._step_tensor))
         self._stride = None
-        self._done = [
-            int(session.run(a.trial_counter)) for a in self._attachment.attached
-        ]
+        self._done = [int(n) for n in session.run(self._attachment.trial_counters)]
         for index, (compressor, done) in enumerate(
             zip(self._attachment.compressors, self._done)
         ):

@@ -1,10 +1,13 @@
 """Networks that are built and minimized in turn, and who touches TensorFlow."""
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import gradients_util
 
 import ec_estimator as ec
+from ec_estimator.pruning import gates
 from tests import models
 
 
@@ -123,3 +126,27 @@ def test_the_sparsifier_alone_leaves_the_private_function_of_gradients_alone(
     estimator.train(batches, max_steps=1)
     assert [function is not own for function in seen] == [is_touched]
     assert gradients_util._GradientsHelper is own
+
+
+def test_the_graph_is_relabelled_for_news_and_not_for_every_call(tmp_path):
+    """Once before the first gradients, and once when the graph is complete."""
+
+    def model_fn(features, labels, mode):
+        h = tf.layers.dense(features["noise"], 12, tf.nn.relu, name="a")
+        y = tf.layers.dense(h, 8, name="b")
+        if mode == tf.estimator.ModeKeys.PREDICT:
+            return tf.estimator.EstimatorSpec(mode, {"y": y})
+        loss = tf.reduce_mean((y - labels) ** 2)
+        step = tf.train.get_or_create_global_step()
+        train_ops = [step.assign_add(1)]
+        for variable in tf.trainable_variables():
+            optimizer = tf.train.GradientDescentOptimizer(0.1)
+            train_ops.append(optimizer.minimize(loss, var_list=[variable]))
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=tf.group(train_ops))
+
+    compressor = ec.Pruner(ec.PrunerConfig(compression_ratio=0.5))
+    estimator = tf.estimator.Estimator(ec.compress(model_fn, compressor), str(tmp_path))
+    relabel = gates.planned_channels
+    with mock.patch.object(gates, "planned_channels", side_effect=relabel) as looks:
+        estimator.train(batches, max_steps=1)
+    assert looks.call_count == 2
