@@ -174,6 +174,17 @@ class Trained(NamedTuple):
     variables: Sequence[Any]
 
 
+class Settled(NamedTuple):
+    """What of a compressor's plan a training graph carries out.
+
+    details: what `Decisions.details` becomes, for every graph of the run.
+    left_alone: {op name of a layer in the plan: why it is left alone after all}.
+    """
+
+    details: Any
+    left_alone: Dict[str, str]
+
+
 class EveryStep(NamedTuple):
     """Ops that a compressor has run with every training step.
 
@@ -198,14 +209,14 @@ class Attached(abc.ABC):
     gated = frozenset()
 
     def __init__(self, name):
-        self._name = name
+        self.name = name
         self._trials = None
 
     @property
     def trial_counter(self):
         """int64 scalar variable: trials done. `run_trial` counts."""
         if self._trials is None:
-            self._trials = create_variable(f"{self._name}/trial", [], tf.int64, 0)
+            self._trials = create_variable(f"{self.name}/trial", [], tf.int64, 0)
         return self._trials
 
     @abc.abstractmethod
@@ -257,6 +268,14 @@ class Attached(abc.ABC):
 
         Args:
           forward: Forward.
+        """
+        return None
+
+    def settle(self):
+        """Called when the user's graph is complete, before `finish`.
+
+        Returns:
+          Settled, or None: all is carried out as planned.
         """
         return None
 

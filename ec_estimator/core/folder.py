@@ -10,7 +10,7 @@ from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.schedule import Schedule
 from ec_estimator.version import __version__
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def write_atomically(path, text):
@@ -117,6 +117,7 @@ class RunFolder:
         known_plan = self.read_json("plan.json")
         if known_plan is not None:
             self._check_plan(known_plan, plan)
+            self._check_details(known_plan, plan)
         self.write_json("plan.json", plan)
         self.write_json(
             "manifest.json",
@@ -183,6 +184,17 @@ class RunFolder:
                 f"{self.path!r} belongs to a run with compressors in the order "
                 f"{before}, this one has {order}; use that order or another model_dir"
             )
+
+    def _check_details(self, known, plan):
+        path = self.file("plan.json")
+        before, now = known.get("details"), json.loads(json.dumps(plan["details"]))
+        for name in now:
+            if not isinstance(before, dict) or before.get(name) != now[name]:
+                raise RunFolderError(
+                    f"the plan {path!r} no longer fits the model: {name} would be put "
+                    "into other layers, or in another way, than before; use the model "
+                    "it was made for or another model_dir"
+                )
 
     def _check_plan(self, known, plan):
         path = self.file("plan.json")

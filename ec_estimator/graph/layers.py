@@ -63,12 +63,16 @@ class Kernel:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One op of LAYER_OPS. Without a kernel, `reason` says why there is none."""
+    """One op of LAYER_OPS. Without a kernel, `reason` says why there is none.
+
+    index: which of the op's inputs the kernel is.
+    """
 
     op: str
     op_type: str
     kernel: Optional[Kernel]
     reason: str = ""
+    index: Optional[int] = None
 
 
 class _Untraceable(Exception):
@@ -100,7 +104,7 @@ def _layer(op, fed):
         except _Untraceable as error:
             reasons.append((op.inputs[index].op, str(error)))
         else:
-            return Layer(op.name, op.type, kernel)
+            return Layer(op.name, op.type, kernel, index=index)
     if all(source in fed for source, _ in reasons) and len(reasons) > 1:
         return Layer(op.name, op.type, None, TWO_ACTIVATIONS)
     # The operand that no input reaches is the one that would be the kernel.

@@ -50,6 +50,26 @@ class Plan:
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
         }
 
+    def settled(self, name, details, left_alone):
+        """The plan with what a compressor made of it.
+
+        Args:
+          name: of the compressor.
+          details: its new ones.
+          left_alone: {op name: why it is left alone}.
+        """
+        rows = tuple(
+            dataclasses.replace(
+                row, decisions={**row.decisions, name: left_alone[row.op]}
+            )
+            if row.op in left_alone
+            else row
+            for row in self.layers
+        )
+        return dataclasses.replace(
+            self, layers=rows, details={**self.details, name: details}
+        )
+
     def bound(self, layers, untrained):
         """The plan as a training graph carries it out.
 

@@ -14,4 +14,7 @@ def stand_in(tensor, original):
 
 def original_of(tensor):
     """What a tensor stands for, or itself."""
-    return table(tensor.graph, _STAND_INS).get(tensor.name, tensor)
+    originals = table(tensor.graph, _STAND_INS)
+    while originals and tensor.name in originals:
+        tensor = originals[tensor.name]
+    return tensor

@@ -4,7 +4,6 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.graph.layers import kernel_index
 
 
 class Anchors:
@@ -14,11 +13,9 @@ class Anchors:
     rewrite.edges.observe_with.
 
     Args:
-      placement: placement.Placement.
     """
 
-    def __init__(self, placement):
-        self._placement = placement
+    def __init__(self):
         # {layer's op: its kernel}.
         self._kernels = {}
         # {quantizer name: {tensor name: tensor}}.
@@ -28,21 +25,13 @@ class Anchors:
         """Takes in layers that do not read quantized tensors yet.
 
         Args:
-          ops: {op name in the plan: its op in the graph}.
+          ops: {op: placement.QuantizedLayer}.
         """
-        for layer in self._placement.layers:
-            if not layer.kernel or layer.op not in ops:
+        for op, layer in ops.items():
+            if not layer.kernel:
                 continue
-            op = ops[layer.op]
-            index = kernel_index(op, self._placement.kernels[layer.kernel])
-            kernel = self._kernels[op] = _outside(op.inputs[index])
-            quantizers = [
-                layer.kernel,
-                f"{layer.kernel}/winograd_kernel",
-                f"{layer.kernel}/winograd_input",
-                *(operand.quantizer for operand in layer.activations),
-            ]
-            for name in quantizers:
+            kernel = self._kernels[op] = _outside(op.inputs[layer.weights.index])
+            for name in layer.quantizers:
                 self._found[name][kernel.name] = kernel
 
     def of(self, name, tensor):

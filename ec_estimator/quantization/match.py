@@ -1,44 +1,118 @@
 """The layers of a placement, found in a graph other than the one it was made from."""
 from ec_estimator.core import tf_private
+from ec_estimator.core.errors import PlanError
+from ec_estimator.core.state import is_state
+from ec_estimator.graph.addresses import Addresses
 from ec_estimator.graph.layers import find_layers
 
 
-def match(graph, layers, known):
-    """Finds planned layers.
+class Binding:
+    """Which ops of a graph are the layers of a placement.
 
-    The same name, or else the same kernel at the same turn: dropout or summaries may
-    have moved the numbers in names.
+    A layer is found by its address (graph.addresses): the most exact first that both
+    graphs know, so that what differs somewhere before it does no harm. Of layers that
+    one address names, each is found in its turn. What the placement has once, or
+    quantizes alike, may be there any number of times: copies of a subnet, or towers.
+
+    bound: {op: placement.QuantizedLayer} of those that were found.
 
     Args:
-      graph: tf.Graph.
-      layers: [placement.QuantizedLayer].
-      known: {op name in the plan: op of this graph} of layers that were found before
-        and are not looked for again: a quantizer is before their kernels.
-
-    Returns:
-      The same of those and all that are found now.
+      graph: tf.Graph, in which a model is built or not yet.
+      placement: placement.Placement.
     """
-    if all(layer.op in known for layer in layers):
-        return dict(known)
-    by_name = {op.name: op for op in graph.get_operations()}
-    backward = {op for op in by_name.values() if tf_private.forward_op(op)}
-    found, taken = dict(known), set(known.values())
-    readers = {}
-    for layer in layers:
-        if layer.op in found:
-            readers.setdefault(layer.kernel, []).append(found[layer.op])
-    for layer in find_layers(graph, backward):
-        op = by_name.get(layer.op)
-        if layer.kernel and op and op not in taken:
-            readers.setdefault(layer.kernel.name, []).append(op)
-    for layer in layers:
-        if layer.op in found:
-            continue
-        mine = readers.get(layer.kernel, [])
-        op = by_name.get(layer.op)
-        if op in taken or (layer.kernel and op not in mine):
-            op = mine[layer.position] if layer.position < len(mine) else None
-        if op and op not in taken and op.type == layer.op_type:
-            found[layer.op] = op
-            taken.add(op)
-    return found
+
+    def __init__(self, graph, placement):
+        self._graph = graph
+        self._placement = placement
+        self._addresses = Addresses()
+        self.bound = {}
+        # {tensor's name in the plan: ops whose output it is}.
+        self.outputs = {output.tensor: [] for output in placement.outputs}
+        self._found = set()
+
+    def find(self):
+        """Finds what has been built since the last call.
+
+        Returns:
+          {op: placement.QuantizedLayer} of the new ones.
+
+        Raises:
+          PlanError: a kernel is read more often than in the placement, by layers that
+            look alike.
+        """
+        backward = {
+            op for op in self._graph.get_operations() if tf_private.forward_op(op)
+        }
+        layers = find_layers(self._graph, backward)
+        addresses = self._addresses.find(self._graph, layers)
+        left = [op for op in addresses if op not in self.bound]
+        found = {}
+        for level in ("deep", "near", "own"):
+            planned = _groups(
+                self._placement.layers, lambda layer: layer.address, level
+            )
+            for key, ops in _groups(left, addresses.get, level).items():
+                # By its own a product of two activations is like any other.
+                known = [p for p in planned.get(key, ()) if p.kernel or level != "own"]
+                if known:
+                    found.update(self._pair(ops, known))
+            left = [op for op in left if op not in found]
+        self.bound.update(found)
+        if self.outputs:
+            self._find_outputs(backward)
+        return found
+
+    def missing(self):
+        """The planned layers that were not found so far."""
+        return [
+            layer for layer in self._placement.layers if layer.op not in self._found
+        ]
+
+    def _pair(self, ops, layers):
+        """Which of the layers with one address the ops are."""
+        if len({layer.quantizers for layer in layers}) == 1:
+            self._found.update(layer.op for layer in layers)
+            return {op: layers[0] for op in ops}
+        left = [layer for layer in layers if layer.op not in self._found]
+        if len(ops) > len(left):
+            raise PlanError(
+                f"quantization: {ops[-1].name!r} is a layer more than the "
+                f"{len(layers)} that the graph that predicts has of its kind (such as "
+                f"{layers[0].op!r}), and cannot be told from them; build as many in "
+                "every mode, or leave them out with exclude_scopes or fp32_layers"
+            )
+        self._found.update(layer.op for layer in left[: len(ops)])
+        return dict(zip(ops, left))
+
+    def _find_outputs(self, backward):
+        types = {output.op_type for output in self._placement.outputs}
+        ops = {
+            op: self._addresses.of(op)
+            for op in self._graph.get_operations()
+            if op.type in types and op not in backward and not is_state(op.name)
+        }
+        by_address = _groups(ops, ops.get, "near")
+        for output in self._placement.outputs:
+            alike = by_address.get(output.address.near, [])
+            self.outputs[output.tensor] = _at_turn(alike, output)
+
+    def missing_outputs(self):
+        """Names of tensors that post_quant quantizes and that were not found so far."""
+        return [name for name, ops in self.outputs.items() if not ops]
+
+
+def _groups(things, address_of, level):
+    """{address: [thing]}, in their order."""
+    groups = {}
+    for thing in things:
+        groups.setdefault(getattr(address_of(thing), level), []).append(thing)
+    return groups
+
+
+def _at_turn(ops, output):
+    """Those of the ops with an output's address that it is: the one of its name, or
+    of each copy the one at its turn; [] if that cannot be told."""
+    named = [op for op in ops if op.outputs[0].name == output.tensor]
+    if len(ops) % output.count == 0:
+        return ops[output.turn :: output.count]
+    return named

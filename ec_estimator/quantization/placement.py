@@ -1,18 +1,11 @@
-"""Decides what is quantized: a pure function of the graph that predicts."""
+"""What is quantized, and how: data only, made once and stored with the run."""
 import dataclasses
-import zlib
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
-from ec_estimator.core.errors import PlanError
-from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.graph.decisions import Decisions
-from ec_estimator.graph.layers import kernel_index, output_axes
-from ec_estimator.quantization import winograd
-from ec_estimator.quantization.choice import choose
-from ec_estimator.quantization.ends import Ends
-from ec_estimator.quantization.lsq import Quantizer, of_activations, of_weights
-from ec_estimator.quantization.operands import data_index, source_of
-from ec_estimator.quantization.signs import is_never_negative
+from ec_estimator.core.errors import RunFolderError
+from ec_estimator.graph.addresses import Address
+from ec_estimator.graph.layers import Kernel
+from ec_estimator.quantization.lsq import Quantizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +20,7 @@ class Operand:
 class QuantizedLayer:
     """op, op_type: of the layer; kernel: its kernel's name, "" for two activations.
 
-    position: which of the layers that read the kernel it is, in order of creation.
+    address: where it stands, to find it in other graphs.
     weights: where the kernel comes in, or None; activations: the other operands.
     winograd: whether it becomes a Winograd convolution.
     """
@@ -35,222 +28,127 @@ class QuantizedLayer:
     op: str
     op_type: str
     kernel: str
-    position: int
-    weights: object
+    address: Address
+    weights: Optional[Operand]
     activations: Tuple[Operand, ...]
     winograd: bool = False
+
+    @property
+    def quantizers(self):
+        """The names of its quantizers: two layers with the same are quantized alike."""
+        operands = (
+            (self.weights, *self.activations) if self.weights else self.activations
+        )
+        names = [operand.quantizer for operand in operands]
+        if self.winograd:
+            names += [f"{self.kernel}/winograd_{part}" for part in ("input", "kernel")]
+        return tuple(names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A tensor that post_quant quantizes.
+
+    tensor, op_type: its name, and what it comes out of; address: of its op; turn,
+    count: which of those with the same address and type it is, and of how many.
+    """
+
+    tensor: str
+    op_type: str
+    address: Address
+    turn: int
+    count: int
+    quantizer: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """layers: all that are quantized; outputs: {name of a tensor: its quantizer}, of
-    what post_quant quantizes; quantizers: by name."""
+    """layers: all that are quantized; outputs: what post_quant quantizes besides;
+    quantizers and kernels: by name."""
 
     layers: Tuple[QuantizedLayer, ...]
-    outputs: Dict[str, str]
+    outputs: Tuple[Output, ...]
     quantizers: Dict[str, Quantizer]
-    kernels: Dict[str, object]
+    kernels: Dict[str, Kernel]
 
-    def as_stored(self, digest):
-        """The placement with the integers that were trained.
-
-        A sign that follows from the features, such as bytes that cannot be negative,
-        is that of the features in training.
-
-        Args:
-          digest: what `digest()` gave of the placement that was trained.
-
-        Raises:
-          PlanError: another set of quantizers, or of other widths, was trained.
-        """
-        trained = digest.get("quantizers", {})
-        others = sorted(set(trained) ^ set(self.quantizers))
-        quantizers = {}
-        for name, own in self.quantizers.items():
-            bits, low, high, steps = trained.get(name, [None] * 4)
-            if (bits, steps) != (own.bits, own.steps):
-                others.append(name)
-            quantizers[name] = dataclasses.replace(own, low=low, high=high)
-        if others:
-            raise PlanError(
-                f"quantization: {others[0]!r} is not quantized in this graph as it was "
-                "in training; build the same layers, under the same names, in every "
-                "mode"
-            )
-        return dataclasses.replace(self, quantizers=quantizers)
+    def without(self, layers):
+        """The placement where some layers are left alone."""
+        kept = tuple(layer for layer in self.layers if layer not in layers)
+        used = {name for layer in kept for name in layer.quantizers}
+        used.update(output.quantizer for output in self.outputs)
+        dropped = {name for layer in layers for name in layer.quantizers} - used
+        quantizers = {n: q for n, q in self.quantizers.items() if n not in dropped}
+        return dataclasses.replace(self, layers=kept, quantizers=quantizers)
 
     def digest(self):
-        """JSON-ready, to tell whether two placements are the same."""
+        """All of it, JSON-ready; `read_placement` reads it."""
         return {
-            "layers": len(self.layers),
+            "layers": [
+                {**dataclasses.asdict(layer), "address": list(layer.address)}
+                for layer in self.layers
+            ],
+            "outputs": [
+                {**dataclasses.asdict(output), "address": list(output.address)}
+                for output in self.outputs
+            ],
             "quantizers": {
-                name: [q.bits, q.low, q.high, q.steps]
-                for name, q in self.quantizers.items()
+                n: dataclasses.asdict(q) for n, q in self.quantizers.items()
             },
-            "checksum": zlib.crc32(repr((self.layers, self.outputs)).encode()),
+            "kernels": {n: dataclasses.asdict(k) for n, k in self.kernels.items()},
         }
 
 
-def place(config, model):
-    """Chooses layers, and a quantizer for each tensor.
-
-    Args:
-      config: QuantizerConfig.
-      model: graph.decisions.Model.
-
-    Returns:
-      graph.decisions.Decisions with a Placement as details.
+def read_placement(stored):
+    """The Placement that `digest()` gave, as JSON brought it back.
 
     Raises:
-      ConfigError: fp32_layers that name no layer.
+      RunFolderError: it is damaged.
     """
-    decisions = choose(config, model)
-    chosen = [
-        layer
-        for layer, decision in zip(model.layers, decisions)
-        if decision == COMPRESSED
-    ]
-    placement = _Placing(config, model, chosen).placement()
-    kernels = tuple(
-        dict.fromkeys(layer.kernel.name for layer in chosen if layer.kernel)
-    )
-    notes = _notes(placement) if chosen else ()
-    if config.int8_winograd:
-        turned = {layer.op for layer in placement.layers if layer.winograd}
-        decisions = [
-            f"{COMPRESSED} (Winograd)" if layer.op in turned else decision
-            for layer, decision in zip(model.layers, decisions)
-        ]
-    return Decisions(decisions, kernels, placement, notes)
-
-
-class _Placing:
-    """One quantizer a tensor, found or made as the layers ask for them."""
-
-    def __init__(self, config, model, chosen):
-        self._config = config
-        self._chosen = chosen
-        self._made = {}
-        self._by_tensor = {}
-        self._outputs = {}
-        # A kernel that several layers read is quantized as the first one views it.
-        self._kernels = {}
-        for layer in chosen:
-            if layer.kernel:
-                self._kernels.setdefault(layer.kernel.name, layer.kernel)
-        graph = model.graph
-        self._ops = {
-            layer.op: graph.get_operation_by_name(layer.op) for layer in chosen
-        }
-        self._predicted = {t.op for t in model.outputs or ()}
-        self._ends = Ends(graph, self._ops.values(), self._predicted)
-        self._first_and_last = set()
-        if config.first_last_bits is not None:
-            self._first_and_last = self._ends.first_and_last()
-
-    def placement(self):
-        readers, layers = {}, []
-        for layer in self._chosen:
-            if not layer.kernel:
-                layers.append(self._product(layer))
-                continue
-            position = readers.setdefault(layer.kernel.name, 0)
-            readers[layer.kernel.name] += 1
-            layers.append(self._layer(layer, position))
-        if self._config.post_quant:
-            for tensor in self._ends.outputs():
-                self._output(tensor)
-        return Placement(tuple(layers), self._outputs, self._made, self._kernels)
-
-    def _product(self, layer):
-        """A product of two activations."""
-        op = self._ops[layer.op]
-        activations = tuple(
-            self._activation(op, index, f"{layer.op}/operand_{index}")
-            for index in (0, 1)
+    try:
+        placement = Placement(
+            tuple(_layer(fields) for fields in stored["layers"]),
+            tuple(_located(Output, fields) for fields in stored["outputs"]),
+            {n: _quantizer(fields) for n, fields in stored["quantizers"].items()},
+            {n: Kernel(**_frozen(fields)) for n, fields in stored["kernels"].items()},
         )
-        return QuantizedLayer(layer.op, layer.op_type, "", 0, None, activations)
-
-    def _layer(self, layer, position):
-        """A layer with a kernel, the position-th that reads it."""
-        op, name = self._ops[layer.op], layer.kernel.name
-        index = kernel_index(op, layer.kernel)
-        suffix = f"_{position}" if position else ""
-        activation = self._activation(
-            op, data_index(op, index), f"{name}/input{suffix}"
-        )
-        weights = self._weights(op, index, name)
-        is_winograd = self._config.int8_winograd and winograd.qualifies(op)
-        if is_winograd:
-            self._winograd(op, name)
-        return QuantizedLayer(
-            layer.op,
-            layer.op_type,
-            name,
-            position,
-            weights,
-            (activation,),
-            is_winograd,
-        )
-
-    def _weights(self, op, index, name):
-        shape = op.inputs[index].shape.as_list()
-        channels = 1
-        for axis in output_axes(op, index):
-            channels *= shape[axis]
-        if name not in self._made:
-            self._made[name] = of_weights(self._bits(op, self._config.wbits), channels)
-        return Operand(index, name)
-
-    def _winograd(self, op, name):
-        outputs = op.inputs[1].shape[3].value
-        for part, steps in (("input", 1), ("kernel", outputs)):
-            self._made.setdefault(
-                f"{name}/winograd_{part}", of_weights(8, winograd.POSITIONS * steps)
-            )
-
-    def _activation(self, op, index, name):
-        tensor, _ = source_of(op.inputs[index])
-        bits = self._bits(op, self._config.bits)
-        return Operand(index, self._quantizer_of(tensor, name, bits))
-
-    def _bits(self, op, bits):
-        return self._config.first_last_bits if op in self._first_and_last else bits
-
-    def _quantizer_of(self, tensor, name, bits):
-        if tensor.name in self._by_tensor:
-            name = self._by_tensor[tensor.name]
-            # Of layers that want different widths, the widest is served.
-            bits = max(bits, self._made[name].bits)
-        self._by_tensor[tensor.name] = name
-        signed = self._config.signed
-        if signed == "auto":
-            signed = not is_never_negative(tensor)
-        self._made[name] = of_activations(bits, signed)
-        return name
-
-    def _output(self, tensor):
-        """Quantizes what layers put out, unless a layer that reads it does."""
-        source, _ = source_of(tensor)
-        # What the model predicts stays as it is.
-        if source.op in self._predicted or not source.consumers():
-            return
-        if source.name not in self._by_tensor:
-            name = f"{source.op.name}/output"
-            self._quantizer_of(source, name, self._config.bits)
-            self._outputs[source.name] = name
+        wanted = {name for layer in placement.layers for name in layer.quantizers}
+        missing = wanted - set(placement.quantizers)
+        if missing:
+            raise ValueError(f"no quantizer {min(missing)!r}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            "the plan of a quantized run (plan.json) is damaged in 'details' "
+            f"({type(error).__name__}: {error}); restore it"
+        ) from error
+    return placement
 
 
-def _notes(placement):
-    """Bytes of the kernels before and after."""
-    before = sum(4 * kernel.size for kernel in placement.kernels.values())
-    after = sum(
-        kernel.size * placement.quantizers[name].bits / 8
-        + 4 * placement.quantizers[name].steps
-        for name, kernel in placement.kernels.items()
+def _layer(fields):
+    weights = fields["weights"]
+    return _located(
+        QuantizedLayer,
+        {
+            **fields,
+            "weights": weights and Operand(**weights),
+            "activations": [Operand(**operand) for operand in fields["activations"]],
+        },
     )
-    tensors = len(placement.quantizers) - len(placement.kernels)
-    return (
-        f"weights: {before:,} bytes as float32, {int(after):,} quantized with their "
-        f"step sizes; {tensors} quantized activations",
-    )
+
+
+def _located(kind, fields):
+    return kind(**{**_frozen(fields), "address": Address(*fields["address"])})
+
+
+def _quantizer(fields):
+    quantizer = Quantizer(**fields)
+    is_whole = all(type(value) is int for value in dataclasses.astuple(quantizer))
+    if not is_whole or not 1 <= quantizer.bits <= 8 or quantizer.low >= quantizer.high:
+        raise ValueError(f"a quantizer of {fields}")
+    return quantizer
+
+
+def _frozen(value):
+    """JSON's lists as tuples."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

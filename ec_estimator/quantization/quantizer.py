@@ -4,18 +4,25 @@ import dataclasses
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import QuantizerConfig
-from ec_estimator.core.compressor import Attached, Compressor, EveryStep
+from ec_estimator.core.compressor import Attached, Compressor, EveryStep, Settled
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.quantization.adam import StepAdam
-from ec_estimator.quantization.placement import place
+from ec_estimator.quantization.placement import read_placement
+from ec_estimator.quantization.placing import place
 from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.quantization.ranges import ServingRanges, TrainingRanges
 from ec_estimator.quantization.rewire import Rewired
+from ec_estimator.quantization.signs import is_never_negative
 from ec_estimator.quantization.trials import Trials
 
+# Why a product of the graph that predicts stays in float32 everywhere.
+_OTHERWISE = (
+    "is computed otherwise in training, from other layers or in another loop, so it is "
+    "left alone in every mode"
+)
 # What a graph that quantize_graph has quantized for training remembers.
 _TRAINED = "trained"
 
@@ -89,12 +96,16 @@ class LSQQuantizer(Compressor):
         trained.check_complete()
 
     def serve(self, graph, details, stored):
-        placement = details()
-        if stored is not None:
-            placement = placement.as_stored(stored)
+        placement = details() if stored is None else read_placement(stored)
         with graph.as_default():
             ranges = ServingRanges(graph, placement)
-            Rewired(graph, placement, ranges.quantize).rewire()
+            rewired = Rewired(graph, placement, ranges.quantize, ranges.layers.update)
+            rewired.rewire()
+        _check_found(
+            rewired.binding.missing(),
+            rewired.binding.missing_outputs(),
+            "in this graph, as it is in training",
+        )
         return ranges
 
 
@@ -113,6 +124,7 @@ class _Trained(Attached):
         self._pretrained = pretrained
         # Made when the model is built: before, they would shift the user's seeds.
         self._ranges, self._rewired = None, None
+        self._left_alone = {}
 
     def check(self, config):
         """The hook's config must be that of quantize_graph."""
@@ -138,34 +150,67 @@ class _Trained(Attached):
                 ranges = TrainingRanges(self._graph, self.placement)
                 self._ranges = ranges
                 self._rewired = Rewired(
-                    self._graph, self.placement, ranges.quantize, ranges.anchors.find
+                    self._graph, self.placement, ranges.quantize, self._find
                 )
             self._rewired.rewire()
+
+    def _find(self, layers):
+        self._ranges.anchors.find(layers)
+        if self._config.signed == "auto":
+            for op, layer in layers.items():
+                for operand in layer.activations:
+                    tensor = op.inputs[operand.index]
+                    _check_sign(tensor, self.placement.quantizers[operand.quantizer])
 
     def look(self, forward):
         if forward.call:
             self.rewire()
 
     def check_complete(self):
-        """Raises a PlanError if a planned layer was not found."""
-        layers = [layer.op for layer in self.placement.layers]
-        missing = self._rewired.missing() if self._rewired else layers
-        if missing:
+        """Leaves products alone that this graph does not have.
+
+        Raises:
+          PlanError: another planned layer, or an output, was not found.
+        """
+        if self._rewired is None:
             raise PlanError(
-                f"quantization: layer {missing[0]!r} of the graph that predicts was "
-                "not found in the training graph when gradients were taken; build it "
-                "under the same name, and take gradients with tf.gradients or "
-                "tf.train.Optimizer"
+                "quantization: no gradient of a trainable variable was taken in the "
+                "training graph; take gradients with tf.gradients or tf.train.Optimizer"
             )
+        binding = self._rewired.binding
+        missing = binding.missing()
+        kinds = {layer.address.near for layer in binding.bound.values()}
+        # Of several alike it is not known which one is missing.
+        alone = [
+            layer
+            for layer in missing
+            if not layer.kernel and layer.address.near not in kinds
+        ]
+        _check_found(
+            [layer for layer in missing if layer not in alone],
+            binding.missing_outputs(),
+            "when gradients were taken in the training graph",
+        )
+        self._left_alone = {layer.op: _OTHERWISE for layer in alone}
+        self.placement = self.placement.without(alone)
+
+    def settle(self):
+        self.check_complete()
+        return Settled(self.placement, self._left_alone)
 
     def finish(self, trained):
-        self.check_complete()
         if self._pretrained is not None:
             start_from(self._pretrained, trained.variables)
         variables = {v.op.name: v for v in self._graph.get_collection("variables")}
         with tf.name_scope("ec_estimator/quantization/adam_ops/"):
             ranges = self._ranges
-            adam = StepAdam({name: state.step for name, state in ranges.steps.items()})
+            adam = StepAdam(
+                {
+                    name: ranges.steps[name].step
+                    for name in self.placement.quantizers
+                    if name in ranges.steps
+                }
+            )
             update = adam.update(ranges.reads, ranges.gradients)
         self._trial_runs = Trials(ranges, variables, adam.start, self.trial_counter)
         return EveryStep(train_op=update)
@@ -176,3 +221,31 @@ class _Trained(Attached):
 
     def run_trial(self, session, trial, ratio):
         return self._trial_runs.run(session, trial)
+
+
+def _check_found(layers, outputs, where):
+    """Raises a PlanError if planned layers or outputs were not found."""
+    if layers:
+        layer = layers[0]
+        what = f"of kernel {layer.kernel!r}" if layer.kernel else "of two activations"
+        raise PlanError(
+            f"quantization: layer {layer.op!r} ({layer.op_type} {what}) of the graph "
+            f"that predicts was not found {where}; build the same layers in every "
+            "mode, take gradients with tf.gradients or tf.train.Optimizer, or leave it "
+            "out with exclude_scopes or fp32_layers"
+        )
+    if outputs:
+        raise PlanError(
+            f"quantization: tensor {outputs[0]!r} of the graph that predicts, which "
+            f"post_quant quantizes, was not found {where}; build it in every mode, or "
+            "set post_quant=False"
+        )
+
+
+def _check_sign(tensor, quantizer):
+    if quantizer.low == 0 and not is_never_negative(tensor):
+        raise PlanError(
+            f"quantization: {tensor.name!r} can be negative in training, and not in "
+            "the graph that predicts, so that signed='auto' would clip it; set "
+            "signed=True"
+        )

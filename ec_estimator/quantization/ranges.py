@@ -30,8 +30,8 @@ _STRIDE = 104729
 class Step(NamedTuple):
     """A quantizer's variables.
 
-    step: its step sizes, 0 before they are fitted; recent: [REMEMBERED, steps or 1]
-    values of a tensor, None for a kernel.
+    step: its step sizes, 0 before they are fitted; recent: of each copy of a tensor
+    [REMEMBERED, steps or 1] of its values, [] for a kernel.
     """
 
     step: Any
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 class Ranges(abc.ABC):
     """The quantizers of one graph: their variables, and what they have quantized.
 
-    steps: {quantizer name: Step}.
+    steps: {quantizer name: Step} of those that are in use.
     quantized: {quantizer name: the float tensors that are quantized with it}.
 
     Args:
@@ -54,24 +54,22 @@ class Ranges(abc.ABC):
         self.graph = graph
         self.placement = placement
         self.quantized = {}
-        self.steps = {
-            name: self._create(name, quantizer)
-            for name, quantizer in placement.quantizers.items()
-        }
+        self.steps = {}
 
-    def _create(self, name, quantizer):
-        prefix = f"quantization/{name}"
-        recent = self._create_recent(f"{prefix}/recent", name, quantizer)
-        return Step(
-            create_variable(
-                f"{prefix}/step", quantizer.shape, tf.float32, 0, use_resource=True
-            ),
-            recent,
-        )
+    def _note(self, tensors, name):
+        """Takes in what is quantized with a quantizer.
 
-    def _create_recent(self, variable_name, name, quantizer):
-        """The variable of recent values, or None."""
-        return None
+        Returns:
+          Its Step.
+        """
+        self.quantized.setdefault(name, []).extend(tensors)
+        if name not in self.steps:
+            shape = self.placement.quantizers[name].shape
+            step = create_variable(
+                f"quantization/{name}/step", shape, tf.float32, 0, use_resource=True
+            )
+            self.steps[name] = Step(step, [])
+        return self.steps[name]
 
     @abc.abstractmethod
     def quantize(self, tensors, name):
@@ -85,9 +83,6 @@ class Ranges(abc.ABC):
           List of as many tensors of the same shapes.
         """
 
-    def _note(self, tensors, name):
-        self.quantized.setdefault(name, []).extend(tensors)
-
 
 class TrainingRanges(Ranges):
     """With step sizes that are trained, and the memory of recent values at work.
@@ -99,25 +94,30 @@ class TrainingRanges(Ranges):
 
     def __init__(self, graph, placement):
         super().__init__(graph, placement)
-        self.anchors = Anchors(placement)
+        self.anchors = Anchors()
         self.reads, self.gradients = {}, {}
         self._observed = {}
 
-    def _create_recent(self, variable_name, name, quantizer):
-        # A kernel's values are at hand whenever they are fitted.
-        if name in self.placement.kernels or name.endswith("/winograd_kernel"):
-            return None
-        shape = [REMEMBERED, quantizer.steps or 1]
-        if quantizer.steps:
-            shape[0] //= quantizer.steps
-        return create_variable(variable_name, shape, tf.float32, 0)
+    def _create_recent(self, name, quantizer):
+        """The memory of one more copy of a tensor."""
+        copies = self.steps[name].recent
+        suffix = f"_{len(copies)}" if copies else ""
+        shape = [REMEMBERED // (quantizer.steps or 1), quantizer.steps or 1]
+        with tf.control_dependencies(None):
+            recent = create_variable(
+                f"quantization/{name}/recent{suffix}", shape, tf.float32, 0
+            )
+        copies.append(recent)
+        return recent
 
     def quantize(self, tensors, name):
         self._note(tensors, name)
-        recent = self.steps[name].recent
         quantizer = self.placement.quantizers[name]
         step = self._observed_step(name, tensors[0])
-        if recent is not None:
+        # A kernel's values are at hand whenever they are fitted.
+        if not self._is_of_kernel(name):
+            # A memory for each copy, which are not always computed in the same run.
+            recent = self._create_recent(name, quantizer)
             sample = _sample(tensors, recent.shape[0].value)
             kept = tf.slice(recent, [sample.shape[0].value, 0], [-1, -1])
             remember = recent.assign(tf.concat([kept, sample], 0))
@@ -129,6 +129,9 @@ class TrainingRanges(Ranges):
             step = trained_step(step, fallback)
         return _each(fake_quantize, tensors, range_of(step, quantizer), quantizer)
 
+    def _is_of_kernel(self, name):
+        return name in self.placement.kernels or name.endswith("/winograd_kernel")
+
     def _observed_step(self, name, tensor):
         """A quantizer's step sizes, outside of loops and branches, with their gradients
         observed.
@@ -137,7 +140,7 @@ class TrainingRanges(Ranges):
           tensor: the first that is quantized.
         """
         if name not in self._observed:
-            variable, recent = self.steps[name]
+            variable = self.steps[name].step
             # Without dependencies there is no loop nor branch either.
             with tf.control_dependencies(None), tf.name_scope(None):
                 with tf.name_scope(scope_of(name)):
@@ -145,7 +148,7 @@ class TrainingRanges(Ranges):
                     self._observed[name] = observe_with(
                         self.anchors.of(name, tensor),
                         # Kernels are fitted before a step is trained.
-                        frozen_step(step) if recent is None else step,
+                        frozen_step(step) if self._is_of_kernel(name) else step,
                         self.gradients.setdefault(name, []).append,
                     )
         return self._observed[name]
@@ -155,18 +158,20 @@ class ServingRanges(Ranges):
     """With the step sizes that training left; outside of loops, once a quantizer.
 
     What rewrite.serving asks for: `constants` and `describe`.
+
+    layers: {op: placement.QuantizedLayer} of the graph; to be filled.
     """
 
     def __init__(self, graph, placement):
         super().__init__(graph, placement)
+        self.layers = {}
         # {quantizer name: its Range}.
         self._frozen = {}
 
     def quantize(self, tensors, name):
-        self._note(tensors, name)
+        state = self._note(tensors, name)
         quantizer = self.placement.quantizers[name]
         if name not in self._frozen:
-            state = self.steps[name]
             with tf.control_dependencies(None), tf.name_scope(None):
                 with tf.name_scope(scope_of(name)):
                     with tf.control_dependencies([_check_fitted(name, state)]):
@@ -187,7 +192,7 @@ class ServingRanges(Ranges):
           values: {name of a tensor of `constants`: array}.
         """
         steps = {name: values[r.step.name] for name, r in self._frozen.items()}
-        text = scales(self.graph, self.placement, self.quantized, steps)
+        text = scales(self.layers, self.placement.quantizers, self.quantized, steps)
         return {"scales.json": text}
 
 

@@ -3,15 +3,14 @@ and both ways in."""
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import SCOPE, is_state
-from ec_estimator.graph.layers import kernel_index, matrix_view, output_axes
+from ec_estimator.graph.layers import matrix_view, output_axes
 from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
 from ec_estimator.graph.stand_ins import stand_in
 from ec_estimator.graph.walk import descendants
 from ec_estimator.quantization import winograd
-from ec_estimator.quantization.match import match
-from ec_estimator.quantization.operands import data_index, source_of
+from ec_estimator.quantization.match import Binding
+from ec_estimator.quantization.operands import source_of
 from ec_estimator.quantization.ranges import scope_of
 from ec_estimator.rewrite.kernels import follow, go_back
 
@@ -24,20 +23,19 @@ class Rewired:
       placement: placement.Placement.
       quantize: callable(tensors, quantizer name) -> quantized tensors; several tensors
         have a step each. See ranges.Ranges.
-      find: callable({op name in the plan: op of the graph}), called with layers that
-        were found, before they are rewired.
+      find: callable({op: placement.QuantizedLayer}), called with layers that were
+        found, before they are rewired.
     """
 
-    def __init__(self, graph, placement, quantize, find=lambda ops: None):
+    def __init__(self, graph, placement, quantize, find=lambda layers: None):
         self._graph = graph
         self._placement = placement
         self._quantize = quantize
         self._find = find
+        self.binding = Binding(graph, placement)
         # {(float tensor, quantizer name): quantized tensor}, and, of activations and
         # kernels alike, the first of a float tensor and the way back.
         self._done, self._first, self._originals = {}, {}, {}
-        # {op name in the plan: its op in this graph, which reads quantized tensors}.
-        self._rewired = {}
         self._computed = frozenset()
 
     def rewire(self):
@@ -45,7 +43,7 @@ class Rewired:
         when more has been built.
 
         Raises:
-          PlanError: a planned tensor is not in the graph.
+          PlanError: see match.Binding.
         """
         # What a variable of the user's has a part in, before quantizers are there.
         self._computed = descendants(
@@ -53,54 +51,24 @@ class Rewired:
             for op in self._graph.get_operations()
             if op.type in VARIABLE_OPS and not is_state(op.name)
         )
-        ops = match(self._graph, self._placement.layers, self._rewired)
-        self._find({name: op for name, op in ops.items() if name not in self._rewired})
-        for layer in self._placement.layers:
-            op = ops.get(layer.op)
-            if op is None:
-                continue
-            for operand in self._operands(op, layer):
-                self._quantize_activation(op, *operand)
-            if layer.op in self._rewired:
+        new = self.binding.find()
+        self._find(new)
+        for op, layer in self.binding.bound.items():
+            for operand in layer.activations:
+                self._quantize_activation(op, operand.index, operand.quantizer)
+            if op not in new:
                 continue
             if layer.weights is not None:
                 self._quantize_kernel(op, layer)
             if layer.winograd:
                 self._to_winograd(op, layer)
-            self._rewired[layer.op] = op
-        for name, quantizer in self._placement.outputs.items():
-            self._quantize_tensor(self._tensor(name), quantizer, None)
-
-    def missing(self):
-        """Names of planned layers that were not found so far."""
-        return [
-            layer.op
-            for layer in self._placement.layers
-            if layer.op not in self._rewired
-        ]
-
-    def _operands(self, op, layer):
-        for operand in layer.activations:
-            index = operand.index
-            if layer.op not in self._rewired and layer.kernel:
-                kernel = self._placement.kernels[layer.kernel]
-                index = data_index(op, kernel_index(op, kernel))
-            yield index, operand.quantizer
-
-    def _tensor(self, name):
-        try:
-            return self._graph.get_tensor_by_name(name)
-        except KeyError:
-            raise PlanError(
-                f"tensor {name!r} of the graph that predicts, whose values are "
-                "quantized by post_quant, is not in this graph; build it under the "
-                "same name in every mode, or set post_quant=False"
-            ) from None
+        for output in self._placement.outputs:
+            for op in self.binding.outputs[output.tensor]:
+                self._quantize_tensor(op.outputs[0], output.quantizer, None)
 
     def _quantize_activation(self, op, index, name):
         tensor, reader = source_of(op.inputs[index])
-        if _is_ours(tensor.op):
-            tensor = self._originals.get(tensor, tensor)
+        tensor = self._originals.get(tensor, tensor)
         only = None
         # What of ours stands for no other tensor is a Winograd convolution's.
         if tensor.op not in self._computed and not _is_ours(tensor.op):
@@ -126,10 +94,10 @@ class Rewired:
         self._done[(tensor, name)] = quantized
         self._first.setdefault(tensor, quantized)
         self._originals.setdefault(quantized, tensor)
+        stand_in(quantized, tensor)
 
     def _quantize_kernel(self, op, layer):
-        kernel = self._placement.kernels[layer.kernel]
-        index = kernel_index(op, kernel)
+        index = layer.weights.index
         reader = (op, index)
         tensor = op.inputs[index]
         # Once, not in every turn of a loop.
@@ -141,7 +109,6 @@ class Rewired:
                 with tf.name_scope(scope_of(layer.kernel)):
                     quantized = self._kernel(tensor, op, index, layer.kernel)
             self._remember(tensor, layer.kernel, quantized)
-            stand_in(quantized, tensor)
         tf_private.replace_input(*reader, self._done[key])
 
     def _kernel(self, tensor, op, index, name):
@@ -169,6 +136,7 @@ class Rewired:
                         0
                     ],
                 )
+        stand_in(result, output)
         for reader, index in readers:
             tf_private.replace_input(reader, index, result)
 

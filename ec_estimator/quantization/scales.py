@@ -9,12 +9,12 @@ FORMAT_VERSION = 1
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 
 
-def scales(graph, placement, quantized, steps):
+def scales(layers, quantizers, quantized, steps):
     """The content of scales.json.
 
     Args:
-      graph: the tf.Graph that predicts.
-      placement: placement.Placement.
+      layers: {op: placement.QuantizedLayer} of the graph that predicts.
+      quantizers: {quantizer name: lsq.Quantizer}.
       quantized: {quantizer name: the float tensors that are quantized with it}.
       steps: {quantizer name: array of its step sizes}.
 
@@ -24,29 +24,30 @@ def scales(graph, placement, quantized, steps):
       `high` (the integers), `step_sizes` and `range`; and for each layer its op, its
       kernel and operands' quantizers, and the batch norm that folds into it.
     """
-    quantizers = {
+    kernels = {layer.weights.quantizer for layer in layers.values() if layer.weights}
+    tables = {
         name: {
-            "kind": _kind(name, placement),
+            "kind": _kind(name, kernels),
             "tensors": sorted({t.name for t in quantized.get(name, [])}),
             **_integers(quantizer, steps[name]),
         }
-        for name, quantizer in placement.quantizers.items()
+        for name, quantizer in quantizers.items()
     }
-    layers = [
+    rows = [
         {
-            "op": layer.op,
-            "op_type": layer.op_type,
+            "op": op.name,
+            "op_type": op.type,
             "kernel": layer.kernel or None,
             "activations": [operand.quantizer for operand in layer.activations],
             "winograd": layer.winograd,
-            "batch_norm": _batch_norm(graph.get_operation_by_name(layer.op)),
+            "batch_norm": _batch_norm(op),
         }
-        for layer in placement.layers
+        for op, layer in layers.items()
     ]
     content = {
         "format_version": FORMAT_VERSION,
-        "quantizers": quantizers,
-        "layers": layers,
+        "quantizers": tables,
+        "layers": rows,
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -66,8 +67,8 @@ def _integers(quantizer, steps):
     }
 
 
-def _kind(name, placement):
-    if name in placement.kernels:
+def _kind(name, kernels):
+    if name in kernels:
         return "kernel"
     return "winograd" if "/winograd_" in name else "activation"
 

@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.graph.op_types import CASTS, HANDS_ON, RESHAPES
+from ec_estimator.graph.stand_ins import original_of
 
 _NEVER = (
     *("Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp"),
@@ -36,7 +37,7 @@ def is_never_negative(tensor):
     """Whether a tensor's values are at least 0 by the ops that compute it."""
     seen, stack = set(), [tensor]
     while stack:
-        tensor = stack.pop()
+        tensor = original_of(stack.pop())
         op = tensor.op
         if op in seen or op.type in _NEVER or _has_no_sign(tensor.dtype.base_dtype):
             continue

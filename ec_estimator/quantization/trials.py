@@ -40,7 +40,7 @@ class Trials:
         }
         self._kernels = list(_groups(parts))
         self._tensors = list(
-            _groups({n: [s.recent] for n, s in self._steps.items() if _is_tensor(s)})
+            _groups({n: s.recent for n, s in self._steps.items() if s.recent})
         )
 
     def fit_kernels(self, session):
@@ -63,7 +63,8 @@ class Trials:
         """
         found, clipped = self._fitted_kernels(session), {}
         for group in self._tensors:
-            for name, (recent,) in session.run(group).items():
+            for name, copies in session.run(group).items():
+                recent = np.concatenate(copies)
                 quantizer = self._placement.quantizers[name]
                 found[name] = _fit(name, recent, quantizer)
                 clipped[name] = _clipped(recent, found[name], quantizer)
@@ -143,10 +144,6 @@ class Trials:
 
 # A transposed convolution's kernel is [height, width, out, in].
 _TRANSPOSED = ("Conv2DBackpropInput",)
-
-
-def _is_tensor(state):
-    return state.recent is not None
 
 
 def _groups(variables):

@@ -142,6 +142,7 @@ class Attachment:
         # Raises what is wrong before anything is changed.
         self._forward_passes.look((), observe=lambda *observation: None)
         self._check_complete()
+        self._settle()
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
@@ -172,6 +173,12 @@ class Attachment:
         self.chief_ops = [op for ops in every_step for op in ops.chief]
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
+
+    def _settle(self):
+        for attached in self.attached:
+            settled = attached.settle()
+            if settled is not None:
+                self.plan = self.plan.settled(attached.name, *settled)
 
     def _check_complete(self):
         variables = {v.op.name for v in self.graph.get_collection("variables")}

@@ -33,4 +33,4 @@ def test_readers_of_a_kernel_are_found_in_turn_if_their_names_have_moved():
         for name in ("product_1", "product_2"):
             for operand in graph.get_operation_by_name(name).inputs:
                 assert operand.op.name.startswith("ec_estimator/quantization/")
-    assert rewired.missing() == []
+    assert rewired.binding.missing() == []
