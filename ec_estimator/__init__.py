@@ -18,6 +18,7 @@ from ec_estimator.export.exporters import (
     CleanCheckpointExporter,
     SavedModelExporter,
 )
+from ec_estimator.export.session import export_session
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.quantizer import LSQQuantizer
@@ -58,6 +59,7 @@ __all__ = [
     "channel_rule",
     "compress",
     "compressed",
+    "export_session",
     "extend",
     "finetune",
     "flags",

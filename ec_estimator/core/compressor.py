@@ -207,6 +207,8 @@ class Attached(abc.ABC):
 
     # Names of the variables whose gradients and updates go through `gate`.
     gated = frozenset()
+    # Variables of ours that a graph which serves the model reads, too.
+    served_variables = ()
 
     def __init__(self, name):
         self.name = name

@@ -133,6 +133,21 @@ class RunFolder:
             },
         )
 
+    def details(self):
+        """{compressor name: what its Decisions.details are as JSON} of the run; {}
+        before its start.
+
+        Raises:
+          RunFolderError: the plan is damaged.
+        """
+        plan = self.read_json("plan.json")
+        details = plan.get("details") if plan is not None else {}
+        if not _is_table(details):
+            raise RunFolderError(
+                f"{self.file('plan.json')!r} is damaged (no 'details'); restore it"
+            )
+        return details
+
     def schedules(self):
         """{compressor name: Schedule} of the run; {} before its start.
 
@@ -149,6 +164,11 @@ class RunFolder:
                 "restore it"
             )
         return {name: Schedule(**fields) for name, fields in schedules.items()}
+
+    def configs(self):
+        """{compressor name: its config as JSON} of the run; {} before its start."""
+        known = self.read_json("manifest.json")
+        return {} if known is None else self._configs(known)
 
     def _configs(self, manifest):
         configs = manifest.get("compressors")
@@ -186,13 +206,12 @@ class RunFolder:
             )
 
     def _check_details(self, known, plan):
-        path = self.file("plan.json")
         before, now = known.get("details"), json.loads(json.dumps(plan["details"]))
         for name in now:
-            if not isinstance(before, dict) or before.get(name) != now[name]:
+            if not _is_table(before) or before.get(name) != now[name]:
                 raise RunFolderError(
-                    f"the plan {path!r} no longer fits the model: {name} would be put "
-                    "into other layers, or in another way, than before; use the model "
+                    f"the plan {self.file('plan.json')!r} no longer fits the model: "
+                    f"{name} would be put into other layers, or in another way, than before; use the model "
                     "it was made for or another model_dir"
                 )
 

@@ -72,7 +72,7 @@ class Addresses:
         return {op: self._found[op] for op in wanted if not is_state(op.name)}
 
     def of(self, op):
-        """The Address of an op that is no layer, when the layers before it are found."""
+        """The Address of an op that is no layer; those before it are found."""
         self._walk(op, {})
         behind = self._behind[op]
         return Address(

@@ -96,17 +96,26 @@ class LSQQuantizer(Compressor):
         trained.check_complete()
 
     def serve(self, graph, details, stored):
-        placement = details() if stored is None else read_placement(stored)
-        with graph.as_default():
-            ranges = ServingRanges(graph, placement)
-            rewired = Rewired(graph, placement, ranges.quantize, ranges.layers.update)
-            rewired.rewire()
-        _check_found(
-            rewired.binding.missing(),
-            rewired.binding.missing_outputs(),
-            "in this graph, as it is in training",
-        )
-        return ranges
+        return serve(graph, details() if stored is None else read_placement(stored))
+
+
+def serve(graph, placement):
+    """Quantizes a graph that evaluates or predicts.
+
+    Returns:
+      ranges.ServingRanges.
+
+    Raises:
+      PlanError: a planned layer is missing, or one is there that cannot be told from
+        others.
+    """
+    with graph.as_default():
+        ranges = ServingRanges(graph, placement)
+        rewired = Rewired(graph, placement, ranges.quantize, ranges.layers.update)
+        rewired.rewire()
+    binding = rewired.binding
+    _check_found(binding.missing(), binding.missing_outputs(), "in this graph")
+    return ranges
 
 
 class _Trained(Attached):
@@ -214,6 +223,10 @@ class _Trained(Attached):
             update = adam.update(ranges.reads, ranges.gradients)
         self._trial_runs = Trials(ranges, variables, adam.start, self.trial_counter)
         return EveryStep(train_op=update)
+
+    @property
+    def served_variables(self):
+        return [state.step for state in self._ranges.steps.values()]
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.

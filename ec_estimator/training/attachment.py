@@ -174,6 +174,12 @@ class Attachment:
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
 
+    @property
+    def served_variables(self):
+        """The model's own, and those of ours that it is served with."""
+        ours = [v for attached in self.attached for v in attached.served_variables]
+        return [*self.model_variables, *ours]
+
     def _settle(self):
         for attached in self.attached:
             settled = attached.settle()

@@ -182,7 +182,8 @@ class CompressionHook(TrialHook):
       compressor: a Compressor or a list of them.
       save_dir: folder for plan, coverage, trials and, when training ends after the last
         trial, a clean checkpoint `clean/model.ckpt` with the user's variables; None:
-        nothing is written.
+        nothing is written. Of a quantized model the checkpoint has the step sizes, too:
+        `quantize_graph(mode='eval')` restores it, and `export_session` exports it.
 
     Raises:
       RunFolderError: save_dir is a file or cannot be written.
@@ -221,10 +222,10 @@ class CompressionHook(TrialHook):
                     "session's Scaffold.",
                     SCOPE,
                 )
-        # The kernels hold their zeros already, so leaving our state and the optimizer's
-        # away is all that makes a checkpoint clean.
+        # The kernels hold their zeros already, so leaving away what only trains is all
+        # that makes a checkpoint clean.
         self._clean_saver = tf.train.Saver(
-            self._attachment.model_variables, max_to_keep=1
+            self._attachment.served_variables, max_to_keep=1
         )
         self._counter = None
         if tf.train.get_global_step() is None:
@@ -256,7 +257,7 @@ def bind(folder, attachment):
         attachment.plan.to_dict(),
         {c.name: c.config.to_dict() for c in attachment.compressors},
         {c.name: c.schedule for c in attachment.compressors},
-        {checkpoint_name(variable) for variable in attachment.model_variables},
+        {checkpoint_name(variable) for variable in attachment.served_variables},
     )
     folder.write_json("coverage.json", attachment.plan.coverage_dict())
 

@@ -87,7 +87,9 @@ class CompressedModel:
         plan = functools.lru_cache(maxsize=None)(
             lambda: self.plan(features, labels, params, config)
         )
-        stored = _stored_details(config.model_dir)
+        stored = {}
+        if config.model_dir:
+            stored = RunFolder(os.path.join(config.model_dir, FOLDER)).details()
         served = [
             compressor.serve(
                 tf.get_default_graph(),
@@ -164,18 +166,6 @@ class CompressedModel:
         return spec._replace(
             scaffold=tf.train.Scaffold(saver=saver, copy_from_scaffold=scaffold)
         )
-
-
-def _stored_details(model_dir):
-    """{compressor name: digest of its details} of the run in a model_dir."""
-    folder = RunFolder(os.path.join(model_dir, FOLDER)) if model_dir else None
-    stored = folder.read_json("plan.json") if folder else None
-    details = (stored or {}).get("details", {})
-    if not isinstance(details, dict):
-        raise RunFolderError(
-            f"{folder.file('plan.json')!r} is damaged ('details'); restore it"
-        )
-    return details
 
 
 def _check_spec(spec, mode):

@@ -7,7 +7,11 @@ import pytest
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.schedule import Schedule
 
-PLAN = {"mode": "infer", "kernels": {"dense/kernel": {"shape": [4, 8], "parts": ["a"]}}}
+PLAN = {
+    "details": {},
+    "mode": "infer",
+    "kernels": {"dense/kernel": {"shape": [4, 8], "parts": ["a"]}},
+}
 SCHEDULE = Schedule(0.6, 100, 5, 3, "linear")
 SCHEDULES = {"sparsity": SCHEDULE}
 CONFIGS = {"sparsity": {"target_sparse_ratio": 0.6, "sparse_block_shape": [1, 16]}}

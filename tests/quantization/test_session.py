@@ -66,7 +66,10 @@ def test_the_seeds_snippet_trains_quantized(tmp_path, caplog):
             step = steps_of(values, quantizer)
             assert np.all(step > 0) and np.all(np.isfinite(step))
     clean = tf.train.load_checkpoint(os.path.join(folder, "clean"))
-    assert set(clean.get_variable_to_shape_map()) == {*KERNELS, "global_step"}
+    steps = {name for name in values if name.endswith("/step")}
+    assert len(steps) == 6
+    names = {*KERNELS, *steps, "global_step"}
+    assert set(clean.get_variable_to_shape_map()) == names
     for name in ("plan.json", "coverage.json", "trials.jsonl", "manifest.json"):
         assert os.path.exists(os.path.join(folder, name))
 
