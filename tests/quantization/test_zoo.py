@@ -1,4 +1,5 @@
-"""Every kind of model, quantized: coverage, steps, distinct values, and its export."""
+"""Every kind of model, quantized: coverage, steps, distinct values, its export, and
+that the same is quantized in every mode."""
 import json
 import os
 
@@ -8,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from tests.models import LARGE, MODELS
+from tests.quantization import quantized_ops
 
 # Of most models 4 bits are the same code as 8; of these there are both in `make test`.
 OF_BOTH_WIDTHS = ("raw", "dynamic_rnn", "batch_norm_placeholder")
@@ -126,3 +128,5 @@ def test_a_model_trains_quantized_and_its_export_predicts_the_same(
         v for v in graph.get_collection("variables") if "ec_estimator" in v.op.name
     ]
     assert os.path.exists(os.path.join(path, "scales.json"))
+    found = quantized_ops.everywhere(estimator, input_fn, path)
+    assert quantized_ops.assert_same(found)
