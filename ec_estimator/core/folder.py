@@ -211,8 +211,8 @@ class RunFolder:
             if not _is_table(before) or before.get(name) != now[name]:
                 raise RunFolderError(
                     f"the plan {self.file('plan.json')!r} no longer fits the model: "
-                    f"{name} would be put into other layers, or in another way, than before; use the model "
-                    "it was made for or another model_dir"
+                    f"{name} would be put into other layers, or in another way, than "
+                    "before; use the model it was made for or another model_dir"
                 )
 
     def _check_plan(self, known, plan):
