@@ -92,7 +92,7 @@ class TestKernels:
         # The two products are quantized in every mode, or in none and said so.
         if not any(not layer[0] for layer in same):
             reasons = left_alone(estimator)
-            assert len([r for op, r in reasons.items() if "MatMul" in op and r]) == 2
+            assert sum("is computed otherwise" in r for r in reasons.values()) == 2
         assert_serves_the_same(estimator, SEQUENCES, path, QUARTETS)
 
     def test_that_a_tied_decoder_reads_in_training(self, tmp_path):
