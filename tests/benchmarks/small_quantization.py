@@ -131,9 +131,9 @@ class Setting:
         return estimator
 
     def _batches(self, seed):
-        data = tf.data.Dataset.from_tensor_slices(self._train)
-        data = data.shuffle(len(self._train[1]), seed).repeat()
-        return data.batch(self._task.batch)
+        count = len(self._train[1])
+        rows = tf.data.Dataset.range(count).shuffle(count, seed).repeat()
+        return rows.batch(self._task.batch).map(lambda some: taken(self._train, some))
 
     def accuracy(self, estimator):
         data = tf.data.Dataset.from_tensor_slices
@@ -169,6 +169,20 @@ class Setting:
                     "last_loss": round(float(np.mean(self.losses.values[-LAST:])), 6),
                     "seconds": round(time.time() - began, 1),
                 }
+
+
+def taken(data, rows):
+    """Rows of nested arrays, which stay out of the graph: Estimators write that as
+    text."""
+    arrays = tf.nest.flatten(data)
+    found = tf.numpy_function(
+        lambda some: [array[some] for array in arrays],
+        [rows],
+        [array.dtype for array in arrays],
+    )
+    for tensor, array in zip(found, arrays):
+        tensor.set_shape([None, *array.shape[1:]])
+    return tf.nest.pack_sequence_as(data, found)
 
 
 def key_of(row):

@@ -97,7 +97,7 @@ def _census_network(features, training):
     return tf.layers.dense(x, 2) + tf.reduce_sum(tf.gather(wide, categories), 1)
 
 
-_VOCABULARY, _LENGTH, _WIDTH, _HEADS = 8192, 32, 64, 4
+_VOCABULARY, _LENGTH, _WIDTH, _HEADS = 4096, 32, 64, 4
 
 
 @functools.lru_cache()
@@ -179,5 +179,5 @@ def _rates(clipped_momentum):
 TASKS = {
     "digits": Task(_load_digits, _digits_network, 64, 300, _rates(0.02)),
     "census": Task(_load_census, _census_network, 128, 1000, _rates(0.02)),
-    "sst2": Task(_load_sst2, _sst2_network, 32, 400, _rates(0.1)),
+    "sst2": Task(_load_sst2, _sst2_network, 32, 300, _rates(0.1)),
 }
