@@ -179,5 +179,5 @@ def _rates(clipped_momentum):
 TASKS = {
     "digits": Task(_load_digits, _digits_network, 64, 300, _rates(0.02)),
     "census": Task(_load_census, _census_network, 128, 1000, _rates(0.02)),
-    "sst2": Task(_load_sst2, _sst2_network, 32, 300, _rates(0.1)),
+    "sst2": Task(_load_sst2, _sst2_network, 32, 300, _rates(0.05)),
 }
