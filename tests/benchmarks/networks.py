@@ -82,7 +82,7 @@ def make_model_fn(network, getter=None):
             [tf.nn.l2_loss(v) for v in tf.trainable_variables() if "kernel" in v.name]
         )
         optimizer = tf.train.MomentumOptimizer(
-            _learning_rate(step, params), 0.9, use_nesterov=True
+            learning_rate(step, params), 0.9, use_nesterov=True
         )
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = optimizer.minimize(loss + decay, step)
@@ -91,7 +91,7 @@ def make_model_fn(network, getter=None):
     return model_fn
 
 
-def _learning_rate(step, params):
+def learning_rate(step, params):
     """Linear warm-up over the first 15 % of the steps, then a cosine to zero."""
     fraction = tf.cast(step, tf.float32) / params["steps"]
     cosine = 0.5 * (1 + tf.cos(3.14159265 * tf.minimum(fraction, 1.0)))

@@ -39,9 +39,11 @@ def save(name, module, figures, placeholders=None):
     }
     os.makedirs(RESULTS, exist_ok=True)
     path = os.path.join(RESULTS, name + ".json")
-    with open(path, "w") as file:
+    # At once: another run may read it to add its own.
+    with open(path + ".new", "w") as file:
         json.dump(content, file, indent=1)
         file.write("\n")
+    os.replace(path + ".new", path)
     print(f"written: {os.path.relpath(path)}")
 
 
