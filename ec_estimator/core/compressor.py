@@ -35,6 +35,18 @@ class Report(abc.ABC):
         """{name: number} for TensorBoard."""
         return {}
 
+    def layers(self):
+        """[{column: value}]: what became of each layer, for summary.json and reports.
+
+        Values are text, numbers, None, `[low, high]` or `{"before": number, "after":
+        number}`; a column `kernel` names the layer's variable.
+        """
+        return []
+
+    def totals(self):
+        """{name: value}: the same of all layers together."""
+        return {}
+
     def densities(self):
         """The fraction of each kernel that is left, for a histogram; or none."""
         return []
@@ -66,6 +78,14 @@ class TrialReport(Report):
     def scalars(self):
         kernels = {f"kernels/{name}": gone for name, gone in self.per_kernel.items()}
         return {"ratio": self.ratio, **kernels}
+
+    def layers(self):
+        return [
+            {"kernel": name, "ratio": gone} for name, gone in self.per_kernel.items()
+        ]
+
+    def totals(self):
+        return {"ratio": self.ratio}
 
     def densities(self):
         return [1.0 - gone for gone in self.per_kernel.values()]
