@@ -25,7 +25,8 @@ class Report(abc.ABC):
 
     @abc.abstractmethod
     def record(self):
-        """JSON-ready, for trials.jsonl."""
+        """JSON-ready, for trials.jsonl; reports plot numbers, {name: number} and, of
+        {name: [low, high]}, the higher ones."""
 
     def warning(self, ratio):
         """What is wrong with a trial that was to reach `ratio`; "" if nothing is."""
