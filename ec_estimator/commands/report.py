@@ -1,8 +1,9 @@
-"""report: what pruning did, as text, JSON and HTML."""
+"""report: what the compressors of a run did, as text, JSON and HTML."""
 import dataclasses
 import shlex
 import sys
 
+import tensorflow.compat.v1 as tf
 from absl import flags
 
 from ec_estimator.commands.module import get, params
@@ -11,32 +12,47 @@ from ec_estimator.core.folder import RunFolder, write_atomically
 from ec_estimator.report.data import pruning_report
 from ec_estimator.report.latency import measure_latency
 from ec_estimator.report.page import html_page
+from ec_estimator.report.run import compressor_reports, find_run
 from ec_estimator.report.text import format_report
+from ec_estimator.shrink.artifact import FOLDER as PRUNED
 
 FLAGS = flags.FLAGS
 
 
 def define():
     """Defines the flags that only this command has."""
+    flags.DEFINE_alias("run_folder", "pruned")
     flags.DEFINE_string("output", None, "folder for report.json and report.html")
     flags.DEFINE_list("batch_sizes", ["1", "32"], "batches that latency is of")
     flags.DEFINE_integer("runs", 50, "timed batches of each network and size")
 
 
 def report(module):
-    """Prints what pruning did; with a module also what that does to latency."""
+    """Prints what the compressors of a run did; with a module also what pruning does
+    to latency."""
     for name in ("batch_sizes", "runs"):
         if FLAGS[name].present and not module:
             raise ConfigError(f"--{name} is for latency, which needs --model as well")
-    made = pruning_report(FLAGS.pruned)
+    run = find_run(FLAGS.pruned)
+    compressors = compressor_reports(run) if run else ()
+    small = None
+    if run is None or tf.gfile.Exists(run.file(PRUNED)):
+        small = pruning_report(FLAGS.pruned)
+    elif module:
+        raise ConfigError(
+            f"--model is for latency, and the run in {FLAGS.pruned!r} has left no "
+            "small network to measure; leave it away"
+        )
     # Before minutes are spent on measuring.
     folder = RunFolder(FLAGS.output).create() if FLAGS.output else None
     if module:
-        made = dataclasses.replace(made, measurement=_measure(module))
-    print(format_report(made))
+        small = dataclasses.replace(small, measurement=_measure(module))
+    print(format_report(small, compressors))
     if folder:
-        folder.write_json("report.json", dataclasses.asdict(made))
-        write_atomically(folder.file("report.html"), html_page(made))
+        content = dataclasses.asdict(small) if small else {}
+        content["compressors"] = [dataclasses.asdict(made) for made in compressors]
+        folder.write_json("report.json", content)
+        write_atomically(folder.file("report.html"), html_page(small, compressors))
 
 
 def _measure(module):

@@ -25,7 +25,8 @@ class Report(abc.ABC):
 
     @abc.abstractmethod
     def record(self):
-        """JSON-ready, for trials.jsonl."""
+        """JSON-ready, for trials.jsonl; reports plot numbers, {name: number} and, of
+        {name: [low, high]}, the higher ones."""
 
     def warning(self, ratio):
         """What is wrong with a trial that was to reach `ratio`; "" if nothing is."""
@@ -33,6 +34,18 @@ class Report(abc.ABC):
 
     def scalars(self):
         """{name: number} for TensorBoard."""
+        return {}
+
+    def layers(self):
+        """[{column: value}]: what became of each layer, for summary.json and reports.
+
+        Values are text, numbers, None, `[low, high]` or `{"before": number, "after":
+        number}`; a column `kernel` names the layer's variable.
+        """
+        return []
+
+    def totals(self):
+        """{name: value}: the same of all layers together."""
         return {}
 
     def densities(self):
@@ -66,6 +79,14 @@ class TrialReport(Report):
     def scalars(self):
         kernels = {f"kernels/{name}": gone for name, gone in self.per_kernel.items()}
         return {"ratio": self.ratio, **kernels}
+
+    def layers(self):
+        return [
+            {"kernel": name, "ratio": gone} for name, gone in self.per_kernel.items()
+        ]
+
+    def totals(self):
+        return {"ratio": self.ratio}
 
     def densities(self):
         return [1.0 - gone for gone in self.per_kernel.values()]

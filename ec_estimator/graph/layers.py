@@ -20,7 +20,7 @@ from ec_estimator.graph.op_types import (
 )
 from ec_estimator.graph.stand_ins import original_of
 from ec_estimator.graph.views import simplify
-from ec_estimator.graph.walk import descendants
+from ec_estimator.graph.walk import ancestors, descendants
 
 # Ops that hand a kernel on as it is.
 _PASS_THROUGH = (*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES)
@@ -214,6 +214,12 @@ def _trace(tensor):
         return sources, axis, steps + (("transpose", permutation),)
     if op.type == "ConcatV2":
         return _trace_partitions(op)
+    # Ops that draw random numbers have a seed.
+    if any("seed2" in source.node_def.attr for source in ancestors([tensor])):
+        raise _Untraceable(
+            f"its kernel is changed by dropout or noise, {op.type} {op.name!r}, before "
+            "the layer reads it"
+        )
     raise _Untraceable(f"its kernel is computed by {op.type} {op.name!r}")
 
 

@@ -1,13 +1,10 @@
 """Trials: values come to the host, are fitted there, and step sizes are set to that."""
-import dataclasses
-from typing import Dict
-
 import numpy as np
 
-from ec_estimator.core.compressor import Report
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.graph.views import follow
 from ec_estimator.quantization import winograd
+from ec_estimator.quantization.fit_report import FitReport
 from ec_estimator.quantization.fits import fit_binary, fit_steps, rounded
 from ec_estimator.quantization.lsq import SMALLEST_STEP
 
@@ -71,8 +68,10 @@ class Trials:
         steps = self._defined(session, found)
         self._write(session, steps, {self._counter: trial})
         return FitReport(
-            _ranges_of(found),
-            self._curves(steps, clipped),
+            self._placement,
+            found,
+            steps,
+            clipped,
             tuple(
                 f"{name} saw only zeros (or, unsigned, nothing above) and keeps its "
                 "range"
@@ -131,16 +130,6 @@ class Trials:
         feeds = {v.initializer.inputs[1]: value for v, value in values.items()}
         session.run([v.initializer for v in values], feeds)
 
-    def _curves(self, steps, clipped):
-        curves = {}
-        for name, value in sorted(steps.items()):
-            step = float(np.mean(value))
-            curves[f"{name}/step_size"] = step
-            curves[f"{name}/range"] = step * self._placement.quantizers[name].high
-        for name, share in sorted(clipped.items()):
-            curves[f"{name}/clipping_rate"] = share
-        return curves
-
 
 # A transposed convolution's kernel is [height, width, out, in].
 _TRANSPOSED = ("Conv2DBackpropInput",)
@@ -179,33 +168,3 @@ def _clipped(recent, steps, quantizer):
     above = recent > steps * (quantizer.high + 0.5)
     below = recent < steps * (quantizer.low - 0.5)
     return float(np.mean(above | below))
-
-
-def _ranges_of(found):
-    return {
-        name: [float(np.min(steps)), float(np.max(steps))]
-        for name, steps in sorted(found.items())
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class FitReport(Report):
-    """What a trial did.
-
-    steps: {quantizer: [smallest, largest] step size that was found}.
-    curves: {name: number} for TensorBoard: of each quantizer the mean step size, the
-      range (its largest value), and of tensors how much of them is clipped.
-    """
-
-    steps: Dict[str, list]
-    curves: Dict[str, float]
-    notes: tuple = ()
-
-    def headline(self, target):
-        return f"{len(self.steps)} step sizes fitted"
-
-    def record(self):
-        return {"steps": self.steps}
-
-    def scalars(self):
-        return self.curves

@@ -1,19 +1,27 @@
-"""A PruningReport as one self-contained HTML page.
+"""Reports as one self-contained HTML page.
 
 Needs jinja2 and matplotlib, the extra `ec_estimator[report]`; imported on use.
 """
 import pkgutil
 
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.report.plots import latency_plot, layer_plot
-from ec_estimator.report.text import change, conditions, headline
+from ec_estimator.report.plots import curve_plot, latency_plot, layer_plot
+from ec_estimator.report.text import (
+    change,
+    conditions,
+    headline,
+    table,
+    title,
+    totals_line,
+)
 
 
-def html_page(report):
+def html_page(report, compressors=()):
     """The page's text; it refers to nothing outside of itself.
 
     Args:
-      report: data.PruningReport.
+      report: data.PruningReport, or None.
+      compressors: [run.CompressorReport].
 
     Raises:
       CompressionError: jinja2 or matplotlib is not installed.
@@ -33,16 +41,35 @@ def html_page(report):
     )
     environment.filters.update(change=change, thousands="{:,}".format)
     source = pkgutil.get_data(__package__, "page.html").decode()
-    total, measured = report.total, report.measurement
+    sections = [
+        {
+            "title": title(made),
+            "totals": totals_line(made.totals),
+            "left_alone": made.left_alone,
+            "table": table(made.layers),
+            "plot": markupsafe.Markup(curve_plot(made.curves)) if made.curves else "",
+        }
+        for made in compressors
+    ]
     return environment.from_string(source).render(
+        title="Pruning report" if report else "Compression report",
         report=report,
-        headline=headline(report),
-        totals=[
+        sections=sections,
+        **(_of_pruning(report, markupsafe.Markup) if report else {}),
+    )
+
+
+def _of_pruning(report, markup):
+    """What the page shows of a PruningReport, apart from itself."""
+    total, measured = report.total, report.measurement
+    return {
+        "headline": headline(report),
+        "totals": [
             ("parameters", total.params),
             ("multiply-accumulates", total.macs),
             ("bytes", total.bytes),
         ],
-        layer_plot=markupsafe.Markup(layer_plot(report)),
-        latency_plot=markupsafe.Markup(latency_plot(measured)) if measured else "",
-        conditions=conditions(measured) if measured else "",
-    )
+        "layer_plot": markup(layer_plot(report)),
+        "latency_plot": markup(latency_plot(measured)) if measured else "",
+        "conditions": conditions(measured) if measured else "",
+    }

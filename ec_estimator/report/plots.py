@@ -1,8 +1,9 @@
-"""A PruningReport as plots. Needs matplotlib, which is imported on use."""
+"""Reports as plots. Needs matplotlib, which is imported on use."""
 import io
 
 _GREY, _BLUE = "#c9ced6", "#2f6fb0"
 _ROW, _MARGIN = 0.24, 1.1  # inches of height
+_PANEL = 1.4  # inches of a curve's height
 _WIDTH, _LETTER = 8.5, 0.055  # inches of width
 
 
@@ -45,6 +46,35 @@ def latency_plot(measurement):
     return _svg(figure)
 
 
+def curve_plot(curves):
+    """SVG: what each trial led to, a panel for each kind of number.
+
+    Args:
+      curves: as in run.CompressorReport.
+    """
+    from matplotlib.figure import Figure
+
+    height = _MARGIN + _PANEL * len(curves)
+    figure = Figure(figsize=(_WIDTH, height))
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (what, named) in zip(panels, curves.items()):
+        for points in named.values():
+            # Many lines show where they are close together.
+            steps, numbers = zip(*points)
+            axis.plot(steps, numbers, ".-", color=_BLUE, alpha=len(named) ** -0.5)
+        lines = f", a line each of {len(named)}" if len(named) > 1 else ""
+        axis.set_title(what.replace("_", " ") + lines, fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+        _open(axis)
+    panels[-1].set_xlabel("step", fontsize=8)
+    return _svg(figure)
+
+
+def _open(axis):
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
 def _figure(columns, height, names):
     # Not pyplot, which keeps figures and a backend for the whole process.
     from matplotlib.figure import Figure
@@ -65,8 +95,7 @@ def _bars(axis, title, before, after):
     axis.tick_params(labelsize=7)
     axis.locator_params(axis="x", nbins=4)
     axis.margins(y=0.01)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    _open(axis)
 
 
 def _name_rows(axes, names):

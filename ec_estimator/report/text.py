@@ -1,10 +1,85 @@
-"""A PruningReport as text for a terminal."""
+"""Reports as text for a terminal."""
+from ec_estimator.report.data import Change
+
 _HEADER = ("layer", "op", "channels", "parameters", "MACs", "bytes", "pruning")
 _NUMBERS = (2, 3, 4, 5)
 
 
-def format_report(report):
-    """The report as lines of text."""
+def format_report(report, compressors=()):
+    """The report as lines of text.
+
+    Args:
+      report: data.PruningReport, or None.
+      compressors: [run.CompressorReport].
+    """
+    parts = [_pruning(report)] if report else []
+    for made in compressors:
+        parts.append(_section(title(made), made.layers, made.totals))
+        if made.left_alone:
+            reasons = made.left_alone.items()
+            parts.append([f"left alone: {op}: {reason}" for op, reason in reasons])
+    if report and report.measurement:
+        parts.append(_latency(report.measurement))
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def format_summary(content):
+    """The content of summary.json as lines of text."""
+    parts = []
+    for name, made in content.items():
+        if isinstance(made, dict) and "layers" in made:
+            heading = name.replace("_", " ")
+            if "trial" in made:
+                heading += f": trial {made['trial']} of {made['num_trials']}"
+            parts.append(_section(heading, made["layers"], made["totals"]))
+    parts.append([f"next: {content['next']}"])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def table(layers):
+    """Rows of a core.compressor.Report as (column names, rows of cells, indices of the
+    columns that hold numbers)."""
+    columns = list(dict.fromkeys(name for row in layers for name in row))
+    values = [[row.get(name) for name in columns] for row in layers]
+    numbers = [
+        index
+        for index, column in enumerate(zip(*values))
+        if not any(isinstance(value, str) for value in column)
+    ]
+    names = [name.replace("_", " ") for name in columns]
+    return names, [[cell(value) for value in row] for row in values], numbers
+
+
+def totals_line(totals):
+    """The totals of a core.compressor.Report, in a line."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {cell(value)}" for name, value in totals.items()
+    )
+
+
+def cell(value):
+    """A value of a core.compressor.Report for a table."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return change(Change(**value))
+    if isinstance(value, list):
+        return " .. ".join(map(cell, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _section(heading, layers, totals):
+    lines = [heading]
+    if layers:
+        lines += ["", *_table(*table(layers))]
+    if totals:
+        lines += ["", f"in all: {totals_line(totals)}"]
+    return lines
+
+
+def _pruning(report):
     rows = [
         (layer.op, layer.op_type, change(layer.channels), *_cost(layer.cost))
         + (layer.decision,)
@@ -14,10 +89,12 @@ def format_report(report):
     rows.append(("total", "", "", *_cost(report.total), ""))
     left = (f"{change.left:.1%}" for change in _changes(report.total))
     rows.append(("left", "", "", *left, ""))
-    lines = [headline(report), "", *_table(_HEADER, rows, _NUMBERS)]
-    if report.measurement:
-        lines += ["", *_latency(report.measurement)]
-    return "\n".join(lines)
+    return [headline(report), "", *_table(_HEADER, rows, _NUMBERS)]
+
+
+def title(made):
+    """Which compressor a run.CompressorReport is of, in a line."""
+    return f"{made.compressor}: trial {made.trial} of {made.num_trials}"
 
 
 def headline(report):

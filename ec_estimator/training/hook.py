@@ -1,7 +1,6 @@
 """Runs the trials: when they are due, and what is said of them."""
 import time
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import CompressionError
@@ -10,6 +9,9 @@ from ec_estimator.core.memory import recall
 from ec_estimator.core.state import SCOPE
 from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.variables import checkpoint_name
+from ec_estimator.report.scalars import scalars
+from ec_estimator.report.summary import Summary, next_command
+from ec_estimator.report.text import format_summary
 from ec_estimator.training.attachment import (
     as_compressors,
     attach_to_finished_graph,
@@ -37,6 +39,7 @@ class TrialHook(tf.train.SessionRunHook):
     def begin(self):
         self._step_tensor = tf.train.get_global_step()
         self._step_fetch = self._step_tensor
+        self._summary = Summary(self._folder)
         self._writer = None
         if self._summary_dir:
             self._writer = tf.summary.FileWriterCache.get(self._summary_dir)
@@ -106,6 +109,16 @@ class TrialHook(tf.train.SessionRunHook):
                     compressor.schedule.last_step,
                 )
             self._save(session, index)
+        self._summary.end(next_command(self._folder, self._missing()))
+        self._announce(format_summary(self._summary.content))
+
+    def _missing(self):
+        """The step that the model is finished at, or None if it is finished."""
+        compressors = enumerate(self._attachment.compressors)
+        steps = [
+            c.schedule.last_step for i, c in compressors if not self._is_finished(i)
+        ]
+        return max(steps, default=None)
 
     def _is_finished(self, index):
         schedule = self._attachment.compressors[index].schedule
@@ -155,6 +168,9 @@ class TrialHook(tf.train.SessionRunHook):
             tf.logging.warning("%s: trial %d %s", compressor.name, trial, warning)
         for note in report.notes:
             self._announce(f"{compressor.name}: {note}")
+        self._summary.add(
+            compressor.name, trial, schedule, report, self._attachment.plan.layers
+        )
         if self._folder:
             self._folder.record_trial(
                 {
@@ -167,8 +183,8 @@ class TrialHook(tf.train.SessionRunHook):
             )
             self._save(session, index)
         if self._writer:
-            summary = _summary(compressor.name, trial, schedule, report)
-            self._writer.add_summary(summary, self._step)
+            found = scalars(compressor.name, trial, schedule, report)
+            self._writer.add_summary(found, self._step)
             self._writer.flush()
 
 
@@ -260,32 +276,3 @@ def bind(folder, attachment):
         {checkpoint_name(variable) for variable in attachment.served_variables},
     )
     folder.write_json("coverage.json", attachment.plan.coverage_dict())
-
-
-def _summary(name, trial, schedule, report):
-    """TensorBoard: ratio, target and trial, ratio of each kernel, mask densities."""
-    scalars = {**report.scalars(), "trial": trial}
-    if schedule.is_gradual:
-        scalars["scheduled_ratio"] = schedule.ratio(trial)
-    summary = tf.Summary()
-    for tag, value in scalars.items():
-        summary.value.add(tag=f"compression/{name}/{tag}", simple_value=value)
-    densities = np.array(report.densities())
-    if densities.size:
-        summary.value.add(
-            tag=f"compression/{name}/mask_density", histo=_histogram(densities)
-        )
-    return summary
-
-
-def _histogram(values):
-    counts, edges = np.histogram(values, bins=20, range=(0.0, 1.0))
-    return tf.HistogramProto(
-        min=values.min(),
-        max=values.max(),
-        num=len(values),
-        sum=values.sum(),
-        sum_squares=(values**2).sum(),
-        bucket_limit=edges[1:],
-        bucket=counts,
-    )

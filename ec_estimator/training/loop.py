@@ -9,6 +9,7 @@ from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.finished import FOLDER, FinishedExporter, FinishedOnly
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
+from ec_estimator.report.summary import Summary
 from ec_estimator.training.attachment import as_compressors
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress, compressed_model
@@ -57,7 +58,12 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         if sys.stderr.isatty():
             hooks.append(ProgressBar(train_spec.max_steps))
     train_spec = train_spec._replace(hooks=(*train_spec.hooks, *hooks))
-    return tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
+    results = tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
+    # Workers other than the one that does it all have none.
+    if results and results[0]:
+        folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
+        Summary(folder).add_evaluation(results[0])
+    return results
 
 
 def compressed(estimator, compressor):
