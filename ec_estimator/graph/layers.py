@@ -78,6 +78,25 @@ class Layer:
 class _Untraceable(Exception):
     """The operand does not come from a variable; the message is the reason."""
 
+    @property
+    def reason(self):
+        return self.args[0]
+
+
+class _Computed(_Untraceable):
+    """An op that is no move computes it."""
+
+    @property
+    def reason(self):
+        reason, op = self.args
+        # Ops that draw random numbers have a seed.
+        if any("seed2" in source.node_def.attr for source in ancestors(op.inputs)):
+            return (
+                f"its kernel is changed by dropout or noise, {op.type} {op.name!r}, "
+                "before the layer reads it"
+            )
+        return reason
+
 
 def find_layers(graph, skip=frozenset()):
     """Every layer op of a graph, in the order of creation.
@@ -102,14 +121,14 @@ def _layer(op, fed):
         try:
             kernel = _trace_kernel(op, index)
         except _Untraceable as error:
-            reasons.append((op.inputs[index].op, str(error)))
+            reasons.append((op.inputs[index].op, error))
         else:
             return Layer(op.name, op.type, kernel, index=index)
     if all(source in fed for source, _ in reasons) and len(reasons) > 1:
         return Layer(op.name, op.type, None, TWO_ACTIVATIONS)
     # The operand that no input reaches is the one that would be the kernel.
-    reason = next((r for source, r in reasons if source not in fed), reasons[0][1])
-    return Layer(op.name, op.type, None, reason)
+    error = next((e for source, e in reasons if source not in fed), reasons[0][1])
+    return Layer(op.name, op.type, None, error.reason)
 
 
 def fed_ops(graph):
@@ -214,13 +233,7 @@ def _trace(tensor):
         return sources, axis, steps + (("transpose", permutation),)
     if op.type == "ConcatV2":
         return _trace_partitions(op)
-    # Ops that draw random numbers have a seed.
-    if any("seed2" in source.node_def.attr for source in ancestors([tensor])):
-        raise _Untraceable(
-            f"its kernel is changed by dropout or noise, {op.type} {op.name!r}, before "
-            "the layer reads it"
-        )
-    raise _Untraceable(f"its kernel is computed by {op.type} {op.name!r}")
+    raise _Computed(f"its kernel is computed by {op.type} {op.name!r}", op)
 
 
 def _trace_partitions(op):

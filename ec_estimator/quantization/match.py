@@ -1,9 +1,12 @@
 """The layers of a placement, found in a graph other than the one it was made from."""
+import tensorflow.compat.v1 as tf
+
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.addresses import Addresses
 from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.walk import ancestors
 
 
 class Binding:
@@ -28,7 +31,7 @@ class Binding:
         self.bound = {}
         # {tensor's name in the plan: ops whose output it is}.
         self.outputs = {output.tensor: [] for output in placement.outputs}
-        self._found = set()
+        self._found, self._layers = set(), []
 
     def find(self):
         """Finds what has been built since the last call.
@@ -43,8 +46,8 @@ class Binding:
         backward = {
             op for op in self._graph.get_operations() if tf_private.forward_op(op)
         }
-        layers = find_layers(self._graph, backward)
-        addresses = self._addresses.find(self._graph, layers)
+        self._layers = find_layers(self._graph, backward)
+        addresses = self._addresses.find(self._graph, self._layers)
         left = [op for op in addresses if op not in self.bound]
         found = {}
         for level in ("deep", "near", "own"):
@@ -57,6 +60,7 @@ class Binding:
                 if known:
                     found.update(self._pair(ops, known))
             left = [op for op in left if op not in found]
+        _check_types(found)
         self.bound.update(found)
         if self.outputs:
             self._find_outputs(backward)
@@ -67,6 +71,18 @@ class Binding:
         return [
             layer for layer in self._placement.layers if layer.op not in self._found
         ]
+
+    def why_missing(self, layer):
+        """Why a layer was not found; "" if that is not known."""
+        if not layer.kernel:
+            return ""
+        for other in self._layers:
+            if other.kernel is None and other.op_type == layer.op_type:
+                op = self._graph.get_operation_by_name(other.op)
+                sources = ancestors([op.inputs[layer.weights.index]])
+                if any(source.name == layer.kernel for source in sources):
+                    return f"in {other.op!r} {other.reason}"
+        return ""
 
     def _pair(self, ops, layers):
         """Which of the layers with one address the ops are."""
@@ -99,6 +115,19 @@ class Binding:
     def missing_outputs(self):
         """Names of tensors that post_quant quantizes and that were not found so far."""
         return [name for name, ops in self.outputs.items() if not ops]
+
+
+def _check_types(found):
+    for op, layer in found.items():
+        for operand in layer.activations:
+            dtype = op.inputs[operand.index].dtype.base_dtype
+            if dtype != tf.float32:
+                raise PlanError(
+                    f"quantization: layer {op.name!r} works on {dtype.name} in this "
+                    "graph and on float32 in the one that predicts, and only float32 "
+                    "is quantized; use float32 in every mode, or add "
+                    f"{layer.op!r} to fp32_layers"
+                )
 
 
 def _groups(things, address_of, level):

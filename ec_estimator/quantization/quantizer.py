@@ -114,7 +114,7 @@ def serve(graph, placement):
         rewired = Rewired(graph, placement, ranges.quantize, ranges.layers.update)
         rewired.rewire()
     binding = rewired.binding
-    _check_found(binding.missing(), binding.missing_outputs(), "in this graph")
+    _check_found(binding, binding.missing(), "in this graph")
     return ranges
 
 
@@ -196,8 +196,8 @@ class _Trained(Attached):
             if not layer.kernel and layer.address.near not in kinds
         ]
         _check_found(
+            binding,
             [layer for layer in missing if layer not in alone],
-            binding.missing_outputs(),
             "when gradients were taken in the training graph",
         )
         self._left_alone = {layer.op: _OTHERWISE for layer in alone}
@@ -236,20 +236,20 @@ class _Trained(Attached):
         return self._trial_runs.run(session, trial)
 
 
-def _check_found(layers, outputs, where):
+def _check_found(binding, missing, where):
     """Raises a PlanError if planned layers or outputs were not found."""
-    if layers:
-        layer = layers[0]
+    for layer in missing:
+        why = binding.why_missing(layer)
         what = f"of kernel {layer.kernel!r}" if layer.kernel else "of two activations"
         raise PlanError(
             f"quantization: layer {layer.op!r} ({layer.op_type} {what}) of the graph "
-            f"that predicts was not found {where}; build the same layers in every "
+            f"that predicts was not found {where}{why and ': ' + why}; build the same layers in every "
             "mode, take gradients with tf.gradients or tf.train.Optimizer, or leave it "
             "out with exclude_scopes or fp32_layers"
         )
-    if outputs:
+    for output in binding.missing_outputs():
         raise PlanError(
-            f"quantization: tensor {outputs[0]!r} of the graph that predicts, which "
+            f"quantization: tensor {output!r} of the graph that predicts, which "
             f"post_quant quantizes, was not found {where}; build it in every mode, or "
             "set post_quant=False"
         )

@@ -101,6 +101,21 @@ def test_others_are_quantized_and_served_as_they_were_trained(
 
 def test_a_kernel_that_is_dropped_while_training_alone_is_refused(tmp_path):
     # What is served would be quantized, what is trained would not.
-    with pytest.raises(ec.PlanError, match="layer 'MatMul' "):
+    why = DROPPED.format("Mul 'dropout/dropout/mul_1'")
+    with pytest.raises(
+        ec.PlanError, match=f"layer 'MatMul' .* in 'MatMul' {why}; .*fp32"
+    ):
         train(drop_connect, tmp_path)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_float16_while_training_alone_is_refused(tmp_path):
+    def network(x, training):
+        dtype = tf.float16 if training else tf.float32
+        with tf.variable_scope("half", custom_getter=float16_getter):
+            x = tf.layers.dense(tf.cast(x, dtype), models.CLASSES)
+        return tf.cast(x, tf.float32)
+
+    with pytest.raises(ec.PlanError, match="'half/dense/MatMul' works on float16 in"):
+        train(network, tmp_path)
     assert not (tmp_path / "checkpoint").exists()
