@@ -106,7 +106,7 @@ class TestKernels:
         # No copy of the encoder: what it reads is fitted to other values.
         assert decoder[2] != "w/input"
         assert found[MODES.TRAIN] == {encoder: 1, decoder: 1}
-        # All readers of a quantized kernel read it quantized, or the report says why not.
+        # Every reader of the kernel is quantized, or the report says why not.
         assert decoder[:2] == ("w", "w") or "MatMul_1" in left_alone(estimator)
         assert_serves_the_same(estimator, VECTORS, path, SINGLES)
 
