@@ -7,6 +7,8 @@ from ec_estimator.core.memory import recall, remember
 
 SCOPE = "ec_estimator"
 _MADE = "made"
+# Elements of an initial value that a graph may hold as a constant.
+_CONSTANT = 2**14
 # Bytes of a variable that is read only to see whether it can be.
 _LARGEST = 2**30
 # What TensorFlow says of an entry that holds a part of its shape.
@@ -26,7 +28,7 @@ def create_variable(name, shape, dtype, value, beside=None, use_resource=False):
     place = beside.op if beside is not None else None
     with tf.init_scope(), tf.name_scope(None), graph.colocate_with(place, True):
         variable = tf.Variable(
-            lambda: tf.fill(shape, tf.constant(value, dtype)),
+            lambda: _uniform(shape, dtype, value),
             trainable=False,
             name=f"{SCOPE}/{name}",
             dtype=dtype,
@@ -35,6 +37,13 @@ def create_variable(name, shape, dtype, value, beside=None, use_resource=False):
         )
     remember(graph, _MADE, made_here(graph) | {variable.op.name})
     return variable
+
+
+def _uniform(shape, dtype, value):
+    if np.prod(shape) <= _CONSTANT:
+        # One op, of one number.
+        return tf.constant(value, dtype, shape)
+    return tf.fill(shape, tf.constant(value, dtype))
 
 
 def made_here(graph):

@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import create_variable
+from ec_estimator.quantization.constants import constant
 from ec_estimator.rewrite.edges import leave_branches
 
 # Relative change of a step size in a training step: Adam's own default.
@@ -25,28 +26,29 @@ class StepAdam:
     0, stays; so does one that gets no gradient. A training step whose gradients are not
     finite, which a loss scale skips, changes nothing.
 
-    m, v: `[K]`, of all step sizes one after the other; count: n. Resource variables, as
-    step sizes are: a read is not changed by a later write, so that no order of ops has
-    to be kept.
+    m, v: `[K]`, of all step sizes one after the other, scalars first; count: n.
+    Resource variables, as step sizes are: a read is not changed by a later write, so
+    that no order of ops has to be kept.
 
     Args:
-      steps: {quantizer name: variable of its step sizes}.
+      steps: {quantizer name: variable of its step sizes}, some of them scalars.
 
     Source: Jain et al. 2020, arXiv 1903.08066, section 3.2 (log domain, Adam); Kingma
       and Ba 2015, arXiv 1412.6980, algorithm 1.
     """
 
     def __init__(self, steps):
-        self._steps = steps
-        self._sizes = [step.shape.num_elements() for step in steps.values()]
-        total = [sum(self._sizes)]
+        # Scalars first: one op puts them together, and one takes them apart.
+        self._steps = dict(sorted(steps.items(), key=lambda step: step[1].shape.rank))
+        self._total = sum(step.shape.num_elements() for step in steps.values())
+        self._scalars = sum(step.shape.rank == 0 for step in steps.values())
         self._m, self._v, self._count = (
             create_variable(
                 f"quantization/adam/{name}", shape, dtype, 0, use_resource=True
             )
             for name, shape, dtype in (
-                ("m", total, tf.float32),
-                ("v", total, tf.float32),
+                ("m", [self._total], tf.float32),
+                ("v", [self._total], tf.float32),
                 ("count", [], tf.int64),
             )
         )
@@ -54,7 +56,7 @@ class StepAdam:
     @property
     def start(self):
         """{variable: its value} where training begins, or begins anew."""
-        zeros = np.zeros(sum(self._sizes), np.float32)
+        zeros = np.zeros(self._total, np.float32)
         return {self._m: zeros, self._v: zeros, self._count: 0}
 
     def update(self, reads, gradients):
@@ -87,23 +89,25 @@ class StepAdam:
         ]
         # Added, not assigned: on a parameter server a trial may have fitted a step
         # size since it was read here.
-        for (name, own), part in zip(
-            self._steps.items(), tf.split(change, self._sizes)
-        ):
-            if name in sums:
-                part = tf.reshape(part, own.shape)
-                ops.append(own.assign_add(part, read_value=False))
+        parts = self._parts(change)
+        ops += [self._steps[n].assign_add(parts[n], read_value=False) for n in sums]
         return ops
 
     def _flat(self, values, names):
         """`[K]` of {quantizer name: tensor}, with zeros for those not among names."""
-        return tf.concat(
-            [
-                tf.reshape(values[name], [-1]) if name in names else tf.zeros([size])
-                for name, size in zip(self._steps, self._sizes)
-            ],
-            0,
-        )
+        each = [
+            values[name] if name in names else constant(0.0, shape=step.shape.as_list())
+            for name, step in self._steps.items()
+        ]
+        scalars, vectors = each[: self._scalars], each[self._scalars :]
+        return tf.concat([tf.stack(scalars), *vectors], 0)
+
+    def _parts(self, flat):
+        """{quantizer name: its part} of what `_flat` makes."""
+        steps = list(self._steps.values())
+        sizes = [step.shape.num_elements() for step in steps[self._scalars :]]
+        scalars, *vectors = tf.split(flat, [self._scalars, *sizes])
+        return dict(zip(self._steps, [*tf.unstack(scalars), *vectors]))
 
 
 def _sum(gradients):

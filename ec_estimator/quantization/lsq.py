@@ -4,10 +4,14 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.quantization.constants import constant, vector
+
 # TensorFlow's kernels divide by the step; no tensor of a network is this fine.
 SMALLEST_STEP = 1e-12
 _GRADIENT = "EcEstimatorStepSize"
 _BY_COLUMNS = "EcEstimatorStepSizes"
+_PASSED_ON = "EcEstimatorPassedOn"
+_FITTED = "EcEstimatorFittedStep"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +51,8 @@ def range_of(step, quantizer):
     """The Range of a step size, float32 of quantizer.shape, > 0."""
     return Range(
         step,
-        tf.multiply(step, float(quantizer.low), name="min"),
-        tf.multiply(step, float(quantizer.high), name="max"),
+        tf.multiply(step, constant(float(quantizer.low)), name="min"),
+        tf.multiply(step, constant(float(quantizer.high)), name="max"),
     )
 
 
@@ -72,7 +76,7 @@ def of_activations(bits, signed, steps=0):
     return Quantizer(bits, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, steps)
 
 
-def fake_quantize(x, limits, quantizer):
+def fake_quantize(x, step, quantizer):
     """Rounds a tensor to integers times its step sizes.
 
     Forward:  q = s * clip(round(x / s), low, high), halves rounded upwards;
@@ -89,7 +93,7 @@ def fake_quantize(x, limits, quantizer):
 
     Args:
       x: float32; with quantizer.steps, the last axis has that many channels.
-      limits: Range, from `range_of`.
+      step: float32 of quantizer.shape, > 0.
       quantizer: Quantizer.
 
     Returns:
@@ -101,36 +105,30 @@ def fake_quantize(x, limits, quantizer):
     Source: Esser et al. 2020, arXiv 1902.08153, equations 1 to 3.
     """
     if quantizer.bits == 1:
-        return _one_bit(x, limits.step, quantizer)
+        return _one_bit(x, step, quantizer)
     if quantizer.steps:
-        return _by_columns(x, limits.step, quantizer)
+        return _by_columns(x, step, quantizer)
     with tf.get_default_graph().gradient_override_map(
-        {"FakeQuantWithMinMaxVars": _GRADIENT}
+        {"FakeQuantWithMinMaxVars": _GRADIENT, "Mul": _PASSED_ON}
     ):
-        return frozen_fake_quantize(x, limits, quantizer)
+        return frozen_fake_quantize(x, *range_of(step, quantizer), quantizer)
 
 
-def frozen_fake_quantize(x, limits, quantizer):
-    """The same, of ops that other tools know, for steps that are not trained.
+def frozen_fake_quantize(x, step, low, high, quantizer):
+    """The same, of ops that other tools know, for a Range that is not trained.
 
     From 2 bits on these are FakeQuantWithMinMaxVars and, for a step a channel,
     FakeQuantWithMinMaxVarsPerChannel.
     """
     if quantizer.bits == 1:
-        return _one_bit(x, limits.step, quantizer)
+        return _one_bit(x, step, quantizer)
     op = (
         tf.quantization.fake_quant_with_min_max_vars_per_channel
         if quantizer.steps
         else tf.quantization.fake_quant_with_min_max_vars
     )
-    return op(
-        x,
-        limits.low,
-        limits.high,
-        quantizer.bits,
-        _is_narrow(quantizer),
-        name="quantized",
-    )
+    is_narrow = _is_narrow(quantizer)
+    return op(x, low, high, quantizer.bits, is_narrow, name="quantized")
 
 
 def _is_narrow(quantizer):
@@ -147,40 +145,57 @@ def _by_columns(x, step, quantizer):
         "narrow_range": _is_narrow(quantizer),
     }
 
-    ratio = x / step
-    rounded = tf.quantization.fake_quant_with_min_max_args(ratio, **integers)
-    q = tf.multiply(rounded, step, name="quantized")
     # Not tf.custom_gradient, whose functions, and with them the graph, live as long as
     # the process.
-    with tf.get_default_graph().gradient_override_map({"IdentityN": _BY_COLUMNS}):
-        return tf.identity_n([q, x, step])[0]
+    with tf.get_default_graph().gradient_override_map(
+        {
+            "RealDiv": _PASSED_ON,
+            "FakeQuantWithMinMaxArgs": _PASSED_ON,
+            "Mul": _BY_COLUMNS,
+        }
+    ):
+        ratio = x / step
+        rounded = tf.quantization.fake_quant_with_min_max_args(ratio, **integers)
+        return tf.multiply(rounded, step, name="quantized")
+
+
+@tf.RegisterGradient(_PASSED_ON)
+def _pass_on(op, gradient):
+    """To the first input, what the last op of a quantizer has computed for it."""
+    return [gradient] + [None] * (len(op.inputs) - 1)
 
 
 @tf.RegisterGradient(_BY_COLUMNS)
-def _columns_gradient(op, dq, *unused):
-    q, _, step = op.inputs
-    rounded = q.op.inputs[0]
+def _columns_gradient(op, dq):
+    """Of the product that ends `_by_columns`: of x and of the steps."""
+    rounded, step = op.inputs
     (ratio,) = rounded.op.inputs
     attributes = ("min", "max", "num_bits", "narrow_range")
     dx = tf.quantization.fake_quant_with_min_max_args_gradient(
         dq, ratio, **{name: rounded.op.get_attr(name) for name in attributes}
     )
-    steps = step.shape.num_elements()
-    share = tf.reshape(dq * rounded - dx * ratio, [-1, steps])
+    share = dq * rounded - dx * ratio
+    if share.shape.rank != 2:
+        share = tf.reshape(share, vector(-1, step.shape.num_elements()))
     # A product with ones: half of the time of a sum over the rows.
     rows = share.shape[0].value
-    ones = tf.ones([1, tf.shape(share)[0] if rows is None else rows])
-    return None, dx, tf.reshape(tf.matmul(ones, share), [steps])
+    ones = (
+        tf.ones([1, tf.shape(share)[0]])
+        if rows is None
+        else constant(1.0, shape=[1, rows])
+    )
+    return dx, tf.squeeze(tf.matmul(ones, share), [0])
 
 
 @tf.RegisterGradient(_GRADIENT)
 def _step_size_gradient(op, gradient):
     """Of FakeQuantWithMinMaxVars: that of TensorFlow, and the rounding's share.
 
-    With min = low * s and max = high * s, what is added to max's gradient reaches s
-    multiplied by `high`; so sum(dx * (q - x)) / s is added divided by it.
+    With min = low * s and max = high * s, dL/ds = low * dL/dmin + high * dL/dmax +
+    sum(dx * (q - x)) / s. It is given to `max`, a product of s, which passes it on.
     """
     x, low, high = op.inputs
+    step = high.op.inputs[0]
     dx, d_low, d_high = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
         gradients=gradient,
         inputs=x,
@@ -190,12 +205,12 @@ def _step_size_gradient(op, gradient):
         narrow_range=op.get_attr("narrow_range"),
     )
     # A dot product: a third of the time of a product and its sum.
+    row = vector(1, -1)
     inside = tf.matmul(
-        tf.reshape(dx, [1, -1]),
-        tf.reshape(op.outputs[0] - x, [1, -1]),
-        transpose_b=True,
+        tf.reshape(dx, row), tf.reshape(op.outputs[0] - x, row), transpose_b=True
     )
-    return dx, d_low, d_high + tf.reshape(inside, []) / high
+    ends = d_low * low + d_high * high
+    return dx, None, (ends + tf.squeeze(inside)) / step
 
 
 def _one_bit(x, step, quantizer):
@@ -223,9 +238,16 @@ def trained_step(step, fallback):
         what is returned; there it gets none.
       fallback: float32 of the same shape.
     """
-    return tf.where(step > 0, step, frozen_step(fallback))
+    with tf.get_default_graph().gradient_override_map({"Select": _FITTED}):
+        return tf.where(step > constant(0.0), step, frozen_step(fallback))
+
+
+@tf.RegisterGradient(_FITTED)
+def _fitted_gradient(op, gradient):
+    zeros = constant(0.0, shape=gradient.shape.as_list())
+    return None, tf.where(op.inputs[0], gradient, zeros), None
 
 
 def frozen_step(step):
     """A step size that can be divided by."""
-    return tf.maximum(step, SMALLEST_STEP)
+    return tf.maximum(step, constant(SMALLEST_STEP))

@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.state import SCOPE, create_variable
 from ec_estimator.quantization.anchors import Anchors
+from ec_estimator.quantization.constants import constant, shared, vector
 from ec_estimator.quantization.lsq import (
-    Range,
     fake_quantize,
     frozen_fake_quantize,
     frozen_step,
@@ -119,15 +119,16 @@ class TrainingRanges(Ranges):
             # A memory for each copy, which are not always computed in the same run.
             recent = self._create_recent(name, quantizer)
             sample = _sample(tensors, recent.shape[0].value)
-            kept = tf.slice(recent, [sample.shape[0].value, 0], [-1, -1])
-            remember = recent.assign(tf.concat([kept, sample], 0))
+            kept = tf.slice(recent, vector(sample.shape[0].value, 0), vector(-1, -1))
+            remember = recent.assign(tf.concat([kept, sample], constant(0, tf.int32)))
             # Until a fit is made: the start that LSQ takes from the batch.
-            magnitude = tf.reduce_mean(tf.abs(sample), 0 if quantizer.steps else None)
-            fallback = magnitude * (2 / np.sqrt(quantizer.high))
+            axes = vector(0) if quantizer.steps else vector(0, 1)
+            magnitude = tf.reduce_mean(tf.abs(sample), axes)
+            fallback = magnitude * constant(float(2 / np.sqrt(quantizer.high)))
             with tf.control_dependencies([remember]):
                 fallback = tf.identity(fallback)
             step = trained_step(step, fallback)
-        return _each(fake_quantize, tensors, range_of(step, quantizer), quantizer)
+        return _each(fake_quantize, tensors, [step], quantizer)
 
     def _is_of_kernel(self, name):
         return name in self.placement.kernels or name.endswith("/winograd_kernel")
@@ -144,7 +145,8 @@ class TrainingRanges(Ranges):
             # Without dependencies there is no loop nor branch either.
             with tf.control_dependencies(None), tf.name_scope(None):
                 with tf.name_scope(scope_of(name)):
-                    step = self.reads[name] = variable.read_value()
+                    # The read that every variable comes with.
+                    step = self.reads[name] = self.graph.as_graph_element(variable)
                     self._observed[name] = observe_with(
                         self.anchors.of(name, tensor),
                         # Kernels are fitted before a step is trained.
@@ -217,28 +219,36 @@ def scope_of(name):
 def _each(op, tensors, limits, quantizer):
     """Quantizes tensors with `op`, one of lsq's: one, or several with a step each."""
     if len(tensors) == 1:
-        return [op(tensors[0], limits, quantizer)]
+        return [op(tensors[0], *limits, quantizer)]
     one = dataclasses.replace(quantizer, steps=0)
     each = zip(*(tf.unstack(value, quantizer.steps) for value in limits))
-    return [op(t, Range(*values), one) for t, values in zip(tensors, each)]
+    return [op(t, *values, one) for t, values in zip(tensors, each)]
 
 
 def _sample(tensors, rows):
     """Some values of each tensor, [so many, tensors], spread over it."""
     count = rows * LOOKED_AT // REMEMBERED
-    columns = []
-    for tensor in tensors:
-        flat = tf.reshape(tf.stop_gradient(tensor), [-1])
-        where = np.arange(count, dtype=np.int32) * np.int32(_STRIDE)
-        size = tensor.shape.num_elements()
-        if size is None:
-            where = tf.floormod(where, tf.maximum(1, tf.size(flat)))
-            # An empty tensor has no values to take.
-            flat = _or_zero(flat)
-        else:
-            where %= max(1, size)
-        columns.append(tf.gather(flat, where))
-    return tf.stack(columns, 1)
+    columns = [_column(tensor, count) for tensor in tensors]
+    return columns[0] if len(columns) == 1 else tf.concat(columns, 1)
+
+
+def _column(tensor, count):
+    flat = tf.reshape(tensor, vector(-1))
+    size = tensor.shape.num_elements()
+    where = shared(
+        ("values looked at", size, count), lambda: tf.constant(_places(size, count))
+    )
+    if size is None:
+        where = tf.floormod(where, tf.maximum(1, tf.size(flat)))
+        # An empty tensor has no values to take.
+        flat = _or_zero(flat)
+    return tf.raw_ops.Gather(params=flat, indices=where)
+
+
+def _places(size, count):
+    """[count, 1], the places that are looked at of a tensor's values."""
+    places = np.arange(count, dtype=np.int32)[:, None] * np.int32(_STRIDE)
+    return places if size is None else places % max(1, size)
 
 
 def _or_zero(flat):

@@ -36,8 +36,8 @@ def element_wise():
     return mock.patch.object(ranges, "fake_quantize", _element_wise)
 
 
-def _element_wise(x, limits, quantizer):
-    ratio = x / limits.step
+def _element_wise(x, step, quantizer):
+    ratio = x / step
     clipped = tf.clip_by_value(ratio, float(quantizer.low), float(quantizer.high))
     rounded = clipped + tf.stop_gradient(tf.round(clipped) - clipped)
-    return rounded * limits.step
+    return rounded * step

@@ -39,7 +39,7 @@ def run(x, step, quantizer, output_gradient=None):
     """Forward value; with a gradient of the output also dx and dstep."""
     with tf.Graph().as_default(), tf.Session() as session:
         given, size = tf.constant(x, tf.float32), tf.constant(step, tf.float32)
-        q = fake_quantize(given, range_of(size, quantizer), quantizer)
+        q = fake_quantize(given, size, quantizer)
         if output_gradient is None:
             return session.run(q)
         gradient = tf.constant(output_gradient, tf.float32)
@@ -74,7 +74,7 @@ def test_what_is_served_is_what_was_trained(name):
     assert len(x) > 3000
     with tf.Graph().as_default(), tf.Session() as session:
         limits = range_of(tf.constant(step), quantizer)
-        served = session.run(frozen_fake_quantize(tf.constant(x), limits, quantizer))
+        served = session.run(frozen_fake_quantize(tf.constant(x), *limits, quantizer))
     np.testing.assert_allclose(served, run(x, step, quantizer), rtol=1e-6, atol=1e-6)
 
 

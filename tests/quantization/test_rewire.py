@@ -10,7 +10,6 @@ from ec_estimator.quantization.lsq import (
     fake_quantize,
     of_activations,
     of_weights,
-    range_of,
 )
 
 MODES = tf.estimator.ModeKeys
@@ -90,11 +89,11 @@ def by_hand(bits):
                 else of_weights(bits, len(steps_of(name, bits)))
             )
             steps[name] = tf.constant(steps_of(name, bits))
-            limits = range_of(steps[name], quantizer)
+            step = steps[name]
             if "depthwise/kernel" == name:
-                flat = fake_quantize(tf.reshape(tensor, [9, 4]), limits, quantizer)
+                flat = fake_quantize(tf.reshape(tensor, [9, 4]), step, quantizer)
                 return tf.reshape(flat, tensor.shape)
-            return fake_quantize(tensor, limits, quantizer)
+            return fake_quantize(tensor, step, quantizer)
 
         kernels = make_kernels()
         loss = tf.reduce_mean(tf.square(network(data(), kernels, quantize)))
