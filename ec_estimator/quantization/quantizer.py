@@ -201,7 +201,7 @@ class _Trained(Attached):
             "when gradients were taken in the training graph",
         )
         self._left_alone = {layer.op: _OTHERWISE for layer in alone}
-        self.placement = self.placement.without(alone)
+        self.placement = self._ranges.placement = self.placement.without(alone)
 
     def settle(self):
         self.check_complete()
@@ -243,9 +243,9 @@ def _check_found(binding, missing, where):
         what = f"of kernel {layer.kernel!r}" if layer.kernel else "of two activations"
         raise PlanError(
             f"quantization: layer {layer.op!r} ({layer.op_type} {what}) of the graph "
-            f"that predicts was not found {where}{why and ': ' + why}; build the same layers in every "
-            "mode, take gradients with tf.gradients or tf.train.Optimizer, or leave it "
-            "out with exclude_scopes or fp32_layers"
+            f"that predicts was not found {where}{why and ': ' + why}; build the same "
+            "layers in every mode, take gradients with tf.gradients or "
+            "tf.train.Optimizer, or leave it out with exclude_scopes or fp32_layers"
         )
     for output in binding.missing_outputs():
         raise PlanError(

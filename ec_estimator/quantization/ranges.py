@@ -103,10 +103,9 @@ class TrainingRanges(Ranges):
         copies = self.steps[name].recent
         suffix = f"_{len(copies)}" if copies else ""
         shape = [REMEMBERED // (quantizer.steps or 1), quantizer.steps or 1]
-        with tf.control_dependencies(None):
-            recent = create_variable(
-                f"quantization/{name}/recent{suffix}", shape, tf.float32, 0
-            )
+        recent = create_variable(
+            f"quantization/{name}/recent{suffix}", shape, tf.float32, 0
+        )
         copies.append(recent)
         return recent
 
