@@ -8,7 +8,7 @@ import dataclasses
 from typing import Tuple
 
 from ec_estimator.core import fields
-from ec_estimator.core.compressor import EveryStep, Report
+from ec_estimator.core.compressor import EveryStep, Report, Settled
 from ec_estimator.core.fields import (
     Rule,
     boolean,
@@ -29,6 +29,7 @@ __all__ = [
     "EveryStep",
     "Report",
     "Rule",
+    "Settled",
     "TrialsConfig",
     "boolean",
     "choose_layers",

@@ -200,10 +200,13 @@ class Settled(NamedTuple):
 
     details: what `Decisions.details` becomes, for every graph of the run.
     left_alone: {op name of a layer in the plan: why it is left alone after all}.
+    only_trained: [graph.layers.Layer] of the training graph that are left alone because
+      the graph that predicts has none like them.
     """
 
     details: Any
     left_alone: Dict[str, str]
+    only_trained: Sequence[Any]
 
 
 class EveryStep(NamedTuple):

@@ -50,13 +50,11 @@ class Plan:
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
         }
 
-    def settled(self, name, details, left_alone):
+    def settled(self, name, details, left_alone, only_trained):
         """The plan with what a compressor made of it.
 
         Args:
-          name: of the compressor.
-          details: its new ones.
-          left_alone: {op name: why it is left alone}.
+          name: of the compressor; others: as core.compressor.Settled has them.
         """
         rows = tuple(
             dataclasses.replace(
@@ -66,9 +64,22 @@ class Plan:
             else row
             for row in self.layers
         )
+        rows += tuple(self._row_of_training(name, layer) for layer in only_trained)
         return dataclasses.replace(
             self, layers=rows, details={**self.details, name: details}
         )
+
+    def _row_of_training(self, name, layer):
+        """The row of a layer that a compressor leaves alone because it only trains;
+        others may change its kernel for other layers' sake."""
+        decisions = {compressor: TRAINS_ONLY for compressor in self.targets}
+        for row in self.layers:
+            if layer.kernel and row.kernel == layer.kernel.name:
+                decisions = {**row.decisions, name: TRAINS_ONLY}
+        if any(row.op == layer.op for row in self.layers):
+            # The names of the two graphs are not the same layers'.
+            layer = dataclasses.replace(layer, op=f"{layer.op} (training)")
+        return coverage_of(layer, decisions)
 
     def bound(self, layers, untrained):
         """The plan as a training graph carries it out.
@@ -118,6 +129,7 @@ class Plan:
             coverage_of(layer, {name: TRAINS_ONLY for name in self.targets})
             for layer in layers
             if layer.op not in known
+            and f"{layer.op} (training)" not in known
             and not is_state(layer.op)
             and not (layer.kernel and layer.kernel.name in known)
         )

@@ -17,7 +17,8 @@ class Binding:
     one address names, each is found in its turn. What the placement has once, or
     quantizes alike, may be there any number of times: copies of a subnet, or towers.
 
-    bound: {op: placement.QuantizedLayer} of those that were found.
+    bound: {op: placement.QuantizedLayer} of those that were found. What the placement
+      leaves in float is looked for as well, so that it is taken for no copy.
 
     Args:
       graph: tf.Graph, in which a model is built or not yet.
@@ -29,6 +30,8 @@ class Binding:
         self._placement = placement
         self._addresses = Addresses()
         self.bound = {}
+        self._float = set()
+        self._planned = (*placement.layers, *placement.float_layers)
         # {tensor's name in the plan: ops whose output it is}.
         self.outputs = {output.tensor: [] for output in placement.outputs}
         self._found, self._layers = set(), []
@@ -48,18 +51,18 @@ class Binding:
         }
         self._layers = find_layers(self._graph, backward)
         addresses = self._addresses.find(self._graph, self._layers)
-        left = [op for op in addresses if op not in self.bound]
+        left = [o for o in addresses if o not in self.bound and o not in self._float]
         found = {}
         for level in ("deep", "near", "own"):
-            planned = _groups(
-                self._placement.layers, lambda layer: layer.address, level
-            )
+            planned = _groups(self._planned, lambda layer: layer.address, level)
             for key, ops in _groups(left, addresses.get, level).items():
                 # By its own a product of two activations is like any other.
                 known = [p for p in planned.get(key, ()) if p.kernel or level != "own"]
                 if known:
                     found.update(self._pair(ops, known))
             left = [op for op in left if op not in found]
+        self._float.update(op for op, layer in found.items() if not layer.quantizers)
+        found = {op: layer for op, layer in found.items() if layer.quantizers}
         _check_types(found)
         self.bound.update(found)
         if self.outputs:
@@ -70,6 +73,15 @@ class Binding:
         """The planned layers that were not found so far."""
         return [
             layer for layer in self._placement.layers if layer.op not in self._found
+        ]
+
+    def unplanned(self):
+        """[graph.layers.Layer] that the placement does not have."""
+        known = {op.name for op in (*self.bound, *self._float)}
+        return [
+            layer
+            for layer in self._layers
+            if layer.op not in known and not is_state(layer.op)
         ]
 
     def why_missing(self, layer):

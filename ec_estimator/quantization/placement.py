@@ -17,25 +17,37 @@ class Operand:
 
 
 @dataclasses.dataclass(frozen=True)
-class QuantizedLayer:
-    """op, op_type: of the layer; kernel: its kernel's name, "" for two activations.
+class Site:
+    """Where a layer is.
 
-    address: where it stands, to find it in other graphs.
-    weights: where the kernel comes in, or None; activations: the other operands.
-    winograd: whether it becomes a Winograd convolution.
+    op, op_type: of the layer; kernel: its kernel's name, "" without one.
+    address: to find it in other graphs.
     """
 
     op: str
     op_type: str
     kernel: str
     address: Address
+
+    @property
+    def quantizers(self):
+        """The names of its quantizers: two layers with the same are quantized alike."""
+        return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedLayer(Site):
+    """weights: where the kernel comes in, or None; activations: the other operands.
+
+    winograd: whether it becomes a Winograd convolution.
+    """
+
     weights: Optional[Operand]
     activations: Tuple[Operand, ...]
     winograd: bool = False
 
     @property
     def quantizers(self):
-        """The names of its quantizers: two layers with the same are quantized alike."""
         operands = (
             (self.weights, *self.activations) if self.weights else self.activations
         )
@@ -63,34 +75,36 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """layers: all that are quantized; outputs: what post_quant quantizes besides;
-    quantizers and kernels: by name."""
+    """layers: all that are quantized; float_layers: the others; outputs: what
+    post_quant quantizes besides; quantizers and kernels: by name."""
 
     layers: Tuple[QuantizedLayer, ...]
+    float_layers: Tuple[Site, ...]
     outputs: Tuple[Output, ...]
     quantizers: Dict[str, Quantizer]
     kernels: Dict[str, Kernel]
 
     def without(self, layers):
-        """The placement where some layers are left alone."""
+        """The placement where some layers stay in float."""
+        sites = tuple(Site(p.op, p.op_type, p.kernel, p.address) for p in layers)
         kept = tuple(layer for layer in self.layers if layer not in layers)
         used = {name for layer in kept for name in layer.quantizers}
         used.update(output.quantizer for output in self.outputs)
         dropped = {name for layer in layers for name in layer.quantizers} - used
         quantizers = {n: q for n, q in self.quantizers.items() if n not in dropped}
-        return dataclasses.replace(self, layers=kept, quantizers=quantizers)
+        return dataclasses.replace(
+            self,
+            layers=kept,
+            float_layers=self.float_layers + sites,
+            quantizers=quantizers,
+        )
 
     def digest(self):
         """All of it, JSON-ready; `read_placement` reads it."""
         return {
-            "layers": [
-                {**dataclasses.asdict(layer), "address": list(layer.address)}
-                for layer in self.layers
-            ],
-            "outputs": [
-                {**dataclasses.asdict(output), "address": list(output.address)}
-                for output in self.outputs
-            ],
+            "layers": list(map(_stored, self.layers)),
+            "float_layers": list(map(_stored, self.float_layers)),
+            "outputs": list(map(_stored, self.outputs)),
             "quantizers": {
                 n: dataclasses.asdict(q) for n, q in self.quantizers.items()
             },
@@ -107,6 +121,7 @@ def read_placement(stored):
     try:
         placement = Placement(
             tuple(_layer(fields) for fields in stored["layers"]),
+            tuple(_located(Site, fields) for fields in stored["float_layers"]),
             tuple(_located(Output, fields) for fields in stored["outputs"]),
             {n: _quantizer(fields) for n, fields in stored["quantizers"].items()},
             {n: Kernel(**_frozen(fields)) for n, fields in stored["kernels"].items()},
@@ -121,6 +136,10 @@ def read_placement(stored):
             f"({type(error).__name__}: {error}); restore it"
         ) from error
     return placement
+
+
+def _stored(located):
+    return {**dataclasses.asdict(located), "address": list(located.address)}
 
 
 def _layer(fields):

@@ -14,6 +14,7 @@ from ec_estimator.quantization.placement import (
     Output,
     Placement,
     QuantizedLayer,
+    Site,
 )
 from ec_estimator.quantization.signs import is_never_negative
 
@@ -71,6 +72,8 @@ class _Placing:
         }
         self._addresses = Addresses()
         self._address_of = self._addresses.find(graph, model.layers)
+        found = {op.name for op in self._address_of} - set(self._ops)
+        self._others = [layer for layer in model.layers if layer.op in found]
         self._predicted = {t.op for t in model.outputs or ()}
         self._ends = Ends(graph, self._ops.values(), self._predicted)
         self._first_and_last = set()
@@ -91,7 +94,20 @@ class _Placing:
             for tensor in self._ends.outputs():
                 self._output(tensor)
             outputs = tuple(self._located_outputs())
-        return Placement(tuple(layers), outputs, self._made, self._kernels)
+        return Placement(
+            tuple(layers), self._float_layers(), outputs, self._made, self._kernels
+        )
+
+    def _float_layers(self):
+        return tuple(
+            Site(
+                layer.op,
+                layer.op_type,
+                layer.kernel.name if layer.kernel else "",
+                self._address_of[self._graph.get_operation_by_name(layer.op)],
+            )
+            for layer in self._others
+        )
 
     def _product(self, layer):
         """A product of two activations."""

@@ -205,7 +205,8 @@ class _Trained(Attached):
 
     def settle(self):
         self.check_complete()
-        return Settled(self.placement, self._left_alone)
+        unplanned = self._rewired.binding.unplanned()
+        return Settled(self.placement, self._left_alone, unplanned)
 
     def finish(self, trained):
         if self._pretrained is not None:
