@@ -78,6 +78,8 @@ def test_dense_then_sparse_then_exported(run, tmp_path, data_dir):
     assert ratios["conv2d/kernel"] == pytest.approx(256 / 432)
 
 
+# tests/commands/test_small_network.py does the same with a smaller model.
+@pytest.mark.slow
 def test_pruned_then_finetuned_then_exported(run, tmp_path, data_dir):
     common = [f"--data_dir={data_dir}", "--batch_size=8", "--learning_rate=0.001"]
     pruned = run(

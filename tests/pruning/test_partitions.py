@@ -84,7 +84,7 @@ def test_a_restart_of_partitioned_kernels_ends_with_the_same_bits(tmp_path):
         pytest.param(0.1, marks=pytest.mark.slow),
         0.5,
         pytest.param(0.9, marks=pytest.mark.slow),
-        1.0,
+        pytest.param(1.0, marks=pytest.mark.slow),
     ],
 )
 def test_small_wide_and_deep_model_is_the_masked_one(ratio, tmp_path):

@@ -12,7 +12,7 @@ from tests.models import LARGE, MODELS
 from tests.quantization import quantized_ops
 
 # Of most models 4 bits are the same code as 8; of these there are both in `make test`.
-OF_BOTH_WIDTHS = ("raw", "dynamic_rnn", "batch_norm_placeholder")
+OF_BOTH_WIDTHS = ("raw",)
 
 
 def widths():

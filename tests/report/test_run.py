@@ -227,9 +227,9 @@ def test_a_run_that_goes_on_keeps_what_others_did_before(tmp_path):
 @pytest.mark.parametrize(
     "name,text,error",
     [
-        ("summary.json", '{"format_version": 2, "quantization": {}}', "KeyError"),
+        ("summary.json", '{"format_version": 3, "quantization": {}}', "KeyError"),
         ("summary.json", "{", "is damaged"),
-        ("coverage.json", '{"format_version": 2, "layers": [{}]}', "KeyError"),
+        ("coverage.json", '{"format_version": 3, "layers": [{}]}', "KeyError"),
         ("trials.jsonl", "{}\n", "line 1 is damaged"),
     ],
 )

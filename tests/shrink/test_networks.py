@@ -104,12 +104,15 @@ def check_training(folder, estimator, model_fn, input_fn):
 
 # In few networks ratios other than 0.5 lead to other code than in these.
 OF_EVERY_RATIO = ("vgg", "residual")
+# `residual` and test_the_residual_stream_of_slims_resnet_is_cut are their smaller twins.
+LARGE = ("slim_resnet_v1", "slim_resnet_v2")
 
 
 def ratios(name):
     for ratio in (0.1, 0.5, 0.9, 1.0):
         repeats = ratio != 0.5 and name not in OF_EVERY_RATIO
-        yield pytest.param(name, ratio, marks=[pytest.mark.slow] * repeats)
+        is_slow = repeats or name in LARGE
+        yield pytest.param(name, ratio, marks=[pytest.mark.slow] * is_slow)
 
 
 @pytest.mark.parametrize(

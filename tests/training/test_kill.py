@@ -76,11 +76,11 @@ def assert_ends_like(folder, untouched):
 @pytest.mark.parametrize(
     "job, kills",
     [
-        ("sparsity", ["step:1"]),
+        pytest.param("sparsity", ["step:1"], marks=pytest.mark.slow),
         ("sparsity", ["step:5"]),
         ("sparsity", ["trial:1:before"]),
-        ("global_sparsity", ["trial:2:selected"]),
-        ("sparsity", ["trial:3:applied"]),
+        pytest.param("global_sparsity", ["trial:2:selected"], marks=pytest.mark.slow),
+        pytest.param("sparsity", ["trial:3:applied"], marks=pytest.mark.slow),
         ("sparsity", ["trial:4:recorded"]),
         ("sparsity", ["save:6"]),
         (
