@@ -104,7 +104,7 @@ def check_training(folder, estimator, model_fn, input_fn):
 
 # In few networks ratios other than 0.5 lead to other code than in these.
 OF_EVERY_RATIO = ("vgg", "residual")
-# `residual` and test_the_residual_stream_of_slims_resnet_is_cut are their smaller twins.
+# Their smaller twins: residual, test_the_residual_stream_of_slims_resnet_is_cut.
 LARGE = ("slim_resnet_v1", "slim_resnet_v2")
 
 
