@@ -2,6 +2,13 @@
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 
+_UNCOMPRESSED = "ec_estimator_uncompressed"
+
+
+def uncompressed(model_fn):
+    """The model_fn that was compressed, or one that was not, itself."""
+    return getattr(model_fn, _UNCOMPRESSED, model_fn)
+
 
 class ModelFn:
     """Calls a model_fn as an Estimator would, and stands in for it."""
@@ -37,4 +44,10 @@ class ModelFn:
             def model_fn(features, labels, mode, config):
                 return build(features, labels, mode, None, config)
 
+        return model_fn
+
+    def compressed(self, build):
+        """`stand_in`, of which `uncompressed` knows what it stands for."""
+        model_fn = self.stand_in(build)
+        setattr(model_fn, _UNCOMPRESSED, self.stand_in(self))
         return model_fn

@@ -114,7 +114,7 @@ def serve(graph, placement):
         rewired = Rewired(graph, placement, ranges.quantize, ranges.layers.update)
         rewired.rewire()
     binding = rewired.binding
-    _check_found(binding, binding.missing(), "in this graph")
+    check_found(binding, binding.missing(), "in this graph")
     return ranges
 
 
@@ -195,7 +195,7 @@ class _Trained(Attached):
             for layer in missing
             if not layer.kernel and layer.address.near not in kinds
         ]
-        _check_found(
+        check_found(
             binding,
             [layer for layer in missing if layer not in alone],
             "when gradients were taken in the training graph",
@@ -237,7 +237,7 @@ class _Trained(Attached):
         return self._trial_runs.run(session, trial)
 
 
-def _check_found(binding, missing, where):
+def check_found(binding, missing, where):
     """Raises a PlanError if planned layers or outputs were not found."""
     for layer in missing:
         why = binding.why_missing(layer)

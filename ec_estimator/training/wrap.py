@@ -57,7 +57,7 @@ class CompressedModel:
 
     def model_fn(self):
         """A function with the signature that Estimator inspects."""
-        compressed = self._user.stand_in(self._build)
+        compressed = self._user.compressed(self._build)
         compressed.compressed_model = self
         return compressed
 
