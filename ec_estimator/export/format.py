@@ -5,13 +5,13 @@ from ec_estimator.core.errors import CompressionError
 
 
 class EngineMissing(CompressionError):
-    """The engine that reads a format is not installed; the message says how to get it."""
+    """The engine of a format is not installed; the message says how to get it."""
 
 
 class Format(abc.ABC):
     """Writes a model for an engine, and asks the engine what it makes of it.
 
-    name: of the exporter, of `--format` and `--export`, and of the folder that it writes.
+    name: of the exporter, of `--format` and `--export`, and of the folder it writes.
     """
 
     name: str
