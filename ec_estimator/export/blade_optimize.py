@@ -34,21 +34,32 @@ def read_batches(name, inputs):
     ]
 
 
+def read_graph(inputs, outputs):
+    graph = tf.GraphDef()
+    with open(os.path.join(HERE, "frozen.pb"), "rb") as file:
+        graph.ParseFromString(file.read())
+    missing = {*inputs, *outputs} - {node.name for node in graph.node}
+    if missing:
+        raise ValueError(f"frozen.pb has no node {min(missing)!r}, which io.json names")
+    return graph
+
+
 def optimize(device):
     import blade
 
-    model = tf.GraphDef()
-    with open(os.path.join(HERE, "frozen.pb"), "rb") as file:
-        model.ParseFromString(file.read())
     ends = read_json("io.json")
+    inputs, outputs = (
+        [port["tensor"].split(":")[0] for port in ends[side].values()]
+        for side in ("inputs", "outputs")
+    )
     level = "o2" if read_json("scales.json")["scales"] else "o1"
     print(f"Optimizing frozen.pb for {device}, level {level}")
     optimized, _, report = blade.optimize(
-        model,
+        read_graph(inputs, outputs),
         level,
         device,
-        inputs=[port["tensor"].split(":")[0] for port in ends["inputs"].values()],
-        outputs=[port["tensor"].split(":")[0] for port in ends["outputs"].values()],
+        inputs=inputs,
+        outputs=outputs,
         test_data=read_batches("test_data.npz", ends["inputs"]),
         calib_data=read_batches("calib_data.npz", ends["inputs"]),
     )

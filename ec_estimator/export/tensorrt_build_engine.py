@@ -19,7 +19,9 @@ def import_tensorrt():
         try:
             import tensorrt as trt
         except ImportError:
-            raise ValueError("no TensorRT here; pip install tensorrt-rtx-cu13")
+            raise ValueError(
+                "no TensorRT here; pip install tensorrt-rtx-cu13"
+            ) from None
     return trt
 
 
@@ -40,9 +42,9 @@ def listener(trt):
 
 
 def parse(trt, builder, logger, path):
-    flags = trt.NetworkDefinitionCreationFlag.__members__
-    explicit = flags.get("EXPLICIT_BATCH")  # All that newer versions know.
-    network = builder.create_network(1 << int(explicit) if explicit is not None else 0)
+    # Newer versions know batches of no other kind, and lack the flag.
+    explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+    network = builder.create_network(0 if explicit is None else 1 << int(explicit))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(path):
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
@@ -56,30 +58,36 @@ def refuse_misread(logger, path):
         raise ValueError(f"{path}: its integers would be others: {misread[0]}")
 
 
+def capability(trt, version):
+    known = getattr(trt, "ComputeCapability", None)
+    names = [name for name in dir(known) if name.startswith("SM")]
+    name = "SM" + version.replace(".", "")
+    if name not in names:
+        raise ValueError(
+            f"--compute_capability={version}: this TensorRT builds for "
+            f"{', '.join(names) or 'the GPU that is there only'}"
+        )
+    return getattr(known, name)
+
+
 def configure(trt, builder, network, args):
     config = builder.create_builder_config()
-    if (
-        "INT8" in trt.BuilderFlag.__members__
-    ):  # tensorrt_rtx takes the file at its word.
+    # tensorrt_rtx takes the file at its word.
+    if hasattr(trt.BuilderFlag, "INT8"):
         config.set_flag(trt.BuilderFlag.INT8)
     if args.compute_capability:
-        known = getattr(trt, "ComputeCapability", None)
-        name = "SM" + args.compute_capability.replace(".", "")
-        if known is None or name not in known.__members__:
-            names = [n for n in getattr(known, "__members__", ()) if n[:2] == "SM"]
-            raise ValueError(
-                f"--compute_capability={args.compute_capability}: this TensorRT "
-                f"builds for {', '.join(names) or 'the GPU that is there only'}"
-            )
         config.num_compute_capabilities = 1
-        config.set_compute_capability(known.__members__[name], 0)
+        config.set_compute_capability(capability(trt, args.compute_capability), 0)
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     if any(-1 in tuple(tensor.shape) for tensor in inputs):
         profile = builder.create_optimization_profile()
         for tensor in inputs:
             first, *rest = tensor.shape
             if -1 in rest:
-                raise ValueError(f"{tensor.name} has unknown sizes beside the batch")
+                raise ValueError(
+                    f"input {tensor.name!r} has unknown sizes beside the batch, "
+                    f"{tuple(tensor.shape)}; export a model that has them fixed"
+                )
             sizes = (1, args.batch, args.batch) if first == -1 else (first,) * 3
             profile.set_shape(tensor.name, *((size, *rest) for size in sizes))
         config.add_optimization_profile(profile)

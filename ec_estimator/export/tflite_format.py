@@ -31,7 +31,7 @@ _LACKING = (
     re.compile(r"operators for which you will need custom implementations: ([^.]*)\."),
     re.compile(r"doesn't support control flow ops: ([^.]*)\."),
 )
-_FATAL = re.compile(r"\bF tensorflow/lite/\S+ (.*)")
+_FATAL = re.compile(r" F \S*tensorflow/lite/\S+ (?:Check failed: )?(.*)")
 
 
 class TFLiteFormat(Format):
