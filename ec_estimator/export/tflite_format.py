@@ -144,11 +144,16 @@ def _scripts_on_path():
 
 
 def _reason(text):
-    lacking = [name for pattern in _LACKING for name in pattern.findall(text)]
+    lacking = {
+        name
+        for pattern in _LACKING
+        for names in pattern.findall(text)
+        for name in names.split(", ")
+    }
     if lacking:
         return (
-            f"the converter lacks {', '.join(lacking)}; export to an engine that has "
-            "them, or build the model without"
+            f"the converter lacks {', '.join(sorted(lacking))}; export to an engine "
+            "that has them, or build the model without"
         )
     fatal = _FATAL.findall(text)
     lines = fatal or [line for line in text.splitlines() if line.strip()]
