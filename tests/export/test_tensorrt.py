@@ -19,9 +19,6 @@ from tests.test_layering import ROOT
 ENGINES = os.environ.get(
     "EC_ESTIMATOR_ENGINES", str(ROOT / ".venv-engines" / "bin" / "python")
 )
-needs_engines = pytest.mark.skipif(
-    not Path(ENGINES).exists(), reason=f"no {ENGINES}; run `make engines`"
-)
 
 # Writes one quantized convolution: path, batch (0: unknown), dtype of the integers.
 ONNX = """
@@ -152,7 +149,6 @@ def test_what_it_refuses_and_answers_is_the_onnx_format_s():
     assert format.run("there", {"x": 1}) == {"folder": "there", "x": 1}
 
 
-@needs_engines
 @pytest.mark.parametrize("batch,arguments", [(1, ()), (0, ("--batch", "4"))])
 def test_the_script_builds_an_engine(batch, arguments, tmp_path):
     written(tmp_path)
@@ -169,7 +165,6 @@ def test_the_script_builds_an_engine(batch, arguments, tmp_path):
     assert f"Wrote {output.stat().st_size} bytes" in done.stdout
 
 
-@needs_engines
 @pytest.mark.parametrize(
     "onnx,arguments,message",
     [
