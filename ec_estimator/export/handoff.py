@@ -75,6 +75,11 @@ class HandoffExporter(FinishedExporter):
         ]
         return next(filter(None, reasons), "")
 
+    def target(self, export_path, checkpoint_path):
+        """Where a checkpoint is written to."""
+        step = _source(checkpoint_path)["global_step"]
+        return os.path.join(export_path, str(step))
+
     def hand_over(
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
     ):
@@ -88,7 +93,7 @@ class HandoffExporter(FinishedExporter):
           RunFolderError: the checkpoint or the run's folder cannot be read.
         """
         source = _source(checkpoint_path)
-        target = os.path.join(export_path, str(source["global_step"]))
+        target = self.target(export_path, checkpoint_path)
         if tf.gfile.Exists(target):
             self._check_same(target, source)
             tf.logging.info("Exporter %s: %r is there already.", self.name, target)
