@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.config import QuantizerConfig
 from ec_estimator.core.finished import FOLDER, FinishedExporter
 from ec_estimator.core.folder import VERSIONS, RunFolder
-from ec_estimator.core.state import open_checkpoint
+from ec_estimator.core.state import is_state, open_checkpoint
 from ec_estimator.export.answers import in_batches, saved_model_answers
 from ec_estimator.export.delivery import deliver
 from ec_estimator.export.format import EngineMissing, ExportError
@@ -130,6 +130,7 @@ class HandoffExporter(FinishedExporter):
             model = freeze_model(estimator, self._receiver_fn, checkpoint_path)
             if model.scales:
                 model = model._replace(fake_quant=freeze_saved_model(path))
+                self._check_quantized(model)
             name = self._choose(model.signatures)
             ends = model.signatures[name]
             samples = take_samples(estimator, self._input_fn, ends, self._samples)
@@ -150,6 +151,15 @@ class HandoffExporter(FinishedExporter):
             "files": {file: _checksum(os.path.join(folder, file)) for file in files},
             "parity": parity,
         }
+
+    def _check_quantized(self, model):
+        """Its float graph has to be float, the other one not."""
+        if _has_our_ops(model) or not _has_our_ops(model.fake_quant):
+            raise ExportError(
+                f"exporter {self.name!r}: the run was quantized, but the Estimator "
+                "does not show the model_fn that compress() returned; export an "
+                "Estimator that was made with it, not one around it"
+            )
 
     def _write_files(self, *args):
         try:
@@ -218,6 +228,10 @@ def _source(checkpoint_path):
         "checkpoint_sha256": digest,
         "global_step": int(step),
     }
+
+
+def _has_our_ops(model):
+    return any(is_state(node.name) for node in model.graph_def.node)
 
 
 def _described(ports):

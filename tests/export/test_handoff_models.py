@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.contrib.estimator import add_metrics
 
 import ec_estimator as ec
 from ec_estimator.export.format import ExportError
@@ -144,6 +145,17 @@ def test_strings_that_are_parsed_are_handed_over_and_a_warning_says_so(
     assert parity["checked"] is False
     assert "no feature 'examples', an input of what is served" in parity["reason"]
     assert parity["reason"] in caplog.text
+
+
+def test_an_estimator_that_hides_what_was_quantized_is_an_error(tmp_path):
+    trained = handoffs.estimator(tmp_path / "run", "quantized")
+    trained.train(input_fn, max_steps=LAST)
+    hidden = add_metrics(trained, lambda predictions: {})
+    plain = handoffs.estimator(tmp_path / "run")
+    for other in (hidden, plain):
+        with pytest.raises(ExportError, match="does not show the model_fn that comp"):
+            export(exporter(), other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def fixed_receiver():
