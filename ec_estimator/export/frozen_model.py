@@ -64,6 +64,8 @@ class FrozenModel(NamedTuple):
       their `quantizer` a key of scales.
     outputs: {tensor name: key of scales}, what else is quantized (post_quant).
     scales: {quantizer name: Scale}.
+    fake_quant: FrozenModel of the same with the fake-quant ops that it was trained
+      with, where a HandoffExporter has one that is quantized; it has no layers.
     """
 
     graph_def: Any
@@ -71,6 +73,7 @@ class FrozenModel(NamedTuple):
     layers: Dict[str, QuantizedLayer]
     outputs: Dict[str, str]
     scales: Dict[str, Scale]
+    fake_quant: Optional["FrozenModel"] = None
 
 
 def freeze_model(estimator, receiver_fn, checkpoint_path):
