@@ -1,7 +1,7 @@
 """What PAI-Blade takes, which runs in Alibaba Cloud only.
 
     frozen.pb       the model in float, without fake-quant ops
-    saved_model/    the same
+    saved_model/    the model as it was trained, fake-quant ops included
     io.json         names, shapes and dtypes of inputs and outputs
     calib_data.npz, test_data.npz    {tensor name: examples} of the eval input
     scales.json     what training quantized, and to which integers
@@ -47,7 +47,9 @@ class BladeFormat(Format):
             file.write(model.graph_def.SerializeToString())
         with open(os.path.join(folder, _SCRIPT), "w", encoding="utf-8") as file:
             file.write(inspect.getsource(blade_optimize))
-        _write_saved_model(os.path.join(folder, "saved_model"), model, signature)
+        _write_saved_model(
+            os.path.join(folder, "saved_model"), model.fake_quant or model, signature
+        )
         zeros = {
             op: found._asdict() for op, found in find_zeros(model.graph_def).items()
         }
