@@ -179,13 +179,16 @@ def prepare(output_dir):
     return [os.path.join(output_dir, run) for run in RUNS]
 
 
-class _Lines(logging.Handler):
+class Lines(logging.Handler):
     """Shows the plan, trials and evaluations of TensorFlow's log, and what went wrong.
 
     Left out are the deprecation warnings for tf.layers and the like.
     """
 
-    SHOWN = ("Compression plan", "sparsity:", "Saving dict for global step")
+    SHOWN = (
+        *("Compression plan", "sparsity:", "pruning:", "quantization:"),
+        "Saving dict for global step",
+    )
 
     def emit(self, record):
         deprecation = record.pathname.endswith("deprecation.py")
@@ -197,7 +200,7 @@ class _Lines(logging.Handler):
 
 def main(_):
     logger = tf.get_logger()
-    logger.handlers, logger.propagate = [_Lines()], False
+    logger.handlers, logger.propagate = [Lines()], False
     logger.setLevel(logging.INFO)
     dense_dir, sparse_dir = prepare(FLAGS.output_dir)
 
