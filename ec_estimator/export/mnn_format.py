@@ -119,7 +119,7 @@ def _served(signature):
 
 
 def _check_quantized(layers, path):
-    """Raises where the converter left a layer in float, which it does without a word."""
+    """Raises where the converter left a layer in float: it does so without a word."""
     quantized = quantized_tensors(path)
     for names in layers:
         if not any(layer.output.name in quantized for layer in names):

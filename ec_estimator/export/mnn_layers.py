@@ -80,6 +80,9 @@ def prepare(session, model, outputs, feeds):
 def _has_integers(op, layer):
     if op.type not in _TYPES or layer.weights is None:
         return False
+    if op.type == "DepthwiseConv2dNative":
+        # The converter splits one with several outputs a channel.
+        return op.inputs[1].shape[3].value == 1
     # One that has its activations transposed would need another kernel each time.
     return op.type != "MatMul" or not op.get_attr(
         ("transpose_a", "transpose_b")[layer.activations[0].index]

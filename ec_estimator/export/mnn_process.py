@@ -107,4 +107,4 @@ def _environment():
 
 def _end(output):
     """The last lines of what a process printed."""
-    return " | ".join(output.strip().splitlines()[-6:])
+    return " | ".join(output.strip().splitlines()[-4:])

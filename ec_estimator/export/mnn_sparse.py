@@ -1,4 +1,4 @@
-"""Which blocks of zeros a model's float kernels have, as MNN's sparse layers read them."""
+"""Which blocks of zeros a model's kernels have, as MNN's sparse layers read them."""
 import numpy as np
 
 from ec_estimator.graph.layers import output_axes
