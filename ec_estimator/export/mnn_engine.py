@@ -7,10 +7,11 @@ Reads inputs.npz and writes outputs.npz, whose arrays are named by their positio
 import sys
 
 import numpy as np
-from MNN import expr, nn
 
 
 def main(model, inputs, outputs):
+    from MNN import nn
+
     inputs, outputs = inputs.split(","), outputs.split(",")
     with np.load("inputs.npz") as arrays:
         given = [_variable(arrays[str(i)]) for i in range(len(inputs))]
@@ -20,6 +21,8 @@ def main(model, inputs, outputs):
 
 
 def _variable(array):
+    from MNN import expr
+
     types = {"float32": expr.float, "int32": expr.int, "uint8": expr.uint8}
     variable = expr.placeholder(array.shape, expr.NHWC, types[array.dtype.name])
     variable.write(array)
@@ -27,6 +30,8 @@ def _variable(array):
 
 
 def _array(variable):
+    from MNN import expr
+
     # Convolutions leave channels in groups of four.
     if variable.data_format == expr.NC4HW4:
         variable = expr.convert(variable, expr.NHWC)

@@ -10,11 +10,12 @@ from ec_estimator.export.mnn_fold import Folder, write_fold
 from ec_estimator.export.mnn_params import LayerParams, Rounded, Weights, Winograd
 from ec_estimator.export.mnn_pools import pool_in_float
 from ec_estimator.graph.layers import output_axes
-from ec_estimator.graph.op_types import MOVES, SHAPE_OPS
+from ec_estimator.graph.op_types import ENTERS, MOVES, SHAPE_OPS, SWITCHES
+from ec_estimator.graph.walk import ancestors
 from ec_estimator.quantization.lsq import SMALLEST_STEP
 from ec_estimator.quantization.operands import source_of
 
-# What MNN has integer layers for. A product of two activations stays in float.
+# What MNN has integer layers for, outside of loops and branches.
 _TYPES = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 # Rounding before them is rounding after them.
 _MONOTONE = (*MOVES, "MaxPool", "Relu", "Relu6", "SpaceToBatchND", "BatchToSpaceND")
@@ -80,36 +81,36 @@ def prepare(session, model, outputs, feeds):
 def _has_integers(op, layer):
     if op.type not in _TYPES or layer.weights is None:
         return False
+    sources = ancestors([op.inputs[layer.weights.index]])
+    if any(source.type in (*ENTERS, *SWITCHES) for source in sources):
+        return False
     if op.type == "DepthwiseConv2dNative":
         # The converter splits one with several outputs a channel.
         return op.inputs[1].shape[3].value == 1
-    # One that has its activations transposed would need another kernel each time.
-    return op.type != "MatMul" or not op.get_attr(
-        ("transpose_a", "transpose_b")[layer.activations[0].index]
-    )
+    # One whose examples are columns is no convolution of pixels.
+    if op.type == "MatMul":
+        return layer.weights.index == 1 and not op.get_attr("transpose_a")
+    return True
 
 
 class _Tensors:
-    """Which scale a tensor is rounded with.
-
-    rounded: {tensor: frozen_model.Scale}.
-    """
+    """Which scale a tensor is rounded with."""
 
     def __init__(self, model, layers, ops):
-        self.rounded = {}
+        self._rounded = {}
         for op, layer in layers.items():
             for operand in layer.activations:
                 tensor = source_of(op.inputs[operand.index])[0]
-                self.rounded[tensor] = model.scales[operand.quantizer]
+                self._rounded[tensor] = model.scales[operand.quantizer]
         for name, quantizer in model.outputs.items():
             op, _, index = name.partition(":")
             if op in ops:
                 tensor = ops[op].outputs[int(index)]
-                self.rounded.setdefault(tensor, model.scales[quantizer])
+                self._rounded.setdefault(tensor, model.scales[quantizer])
 
     def of(self, tensor):
         """The scale that the next layer has a tensor rounded with, or None."""
-        while tensor not in self.rounded:
+        while tensor not in self._rounded:
             readers = {op for op in tensor.consumers() if op.type not in SHAPE_OPS}
             if len(readers) != 1:
                 return None
@@ -117,7 +118,7 @@ class _Tensors:
             if reader.type not in _MONOTONE or reader.inputs[0] is not tensor:
                 return None
             tensor = reader.outputs[0]
-        return self.rounded[tensor]
+        return self._rounded[tensor]
 
 
 def _observe(session, tensors, feeds):

@@ -1,6 +1,7 @@
 """What MNN makes of compressed models: the integers that they were trained with."""
 import json
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -124,7 +125,29 @@ def test_what_nothing_rounds_is_rounded_to_the_range_of_the_samples(tmp_path):
     assert len(np.unique(answers["logits"])) <= 255
 
 
-def test_int8_winograd_and_sparse_files_are_smaller(tmp_path):
+def test_what_has_no_integer_form_stays_in_float_and_is_named(tmp_path, caplog):
+    def network(x, training):
+        w = tf.get_variable("w", [5, 12])
+        x = tf.reshape(x, [-1, 8, 24])
+        x, _ = tf.nn.dynamic_rnn(tf.nn.rnn_cell.BasicRNNCell(6), x, dtype=tf.float32)
+        x = tf.reshape(tf.matmul(x, x, transpose_a=True), [-1, 6, 6, 1])
+        x = tf.layers.separable_conv2d(x, 3, 3, depth_multiplier=2)
+        x = tf.layers.dense(tf.layers.flatten(x), 12)
+        return tf.transpose(tf.matmul(w, x, transpose_b=True))
+
+    estimator = trained(network, tmp_path, quantized())
+    answers, _ = written(estimator, tmp_path)
+    [warning] = [r.getMessage() for r in caplog.records if "mnn:" in r.getMessage()]
+    for name in ("rnn/while/basic_rnn_cell/MatMul", "MatMul", "depthwise", "MatMul_1"):
+        assert re.search(rf"[ /]{name}[, ]", warning)
+    assert "dense/MatMul" not in warning
+    expected = served(estimator, tmp_path)["logits"]
+    np.testing.assert_allclose(
+        answers["logits"], expected, atol=0.05 * np.ptp(expected)
+    )
+
+
+def test_files_with_integers_and_with_sparse_blocks_are_smaller(tmp_path):
     sizes = {}
     sparsifier = ec.Sparsifier(
         ec.SparsifierConfig(
