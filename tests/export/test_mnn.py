@@ -228,6 +228,26 @@ def test_several_inputs_and_outputs_of_any_name_and_type(tmp_path):
     assert answers["best"].dtype == np.int64
 
 
+def test_images_of_bytes_go_in_and_images_come_out_with_their_channels_last(tmp_path):
+    random = np.random.RandomState(0)
+    kernel = random.standard_normal((3, 3, 2, 5)).astype(np.float32)
+    image = random.randint(0, 256, (2, 6, 7, 2)).astype(np.uint8)
+
+    def build():
+        x = tf.placeholder(tf.uint8, [None, None, None, 2], "x")
+        y = tf.nn.conv2d(tf.cast(x, tf.float32), tf.constant(kernel), 1, "VALID")
+        return {"x": x}, {"y": y}
+
+    MnnFormat().write(frozen(build), "one", str(tmp_path), {"x": image})
+    answer = MnnFormat().run(str(tmp_path), {"x": image})["y"]
+    expected = sum(
+        image[:, r : r + 4, c : c + 5].astype(np.float32) @ kernel[r, c]
+        for r in range(3)
+        for c in range(3)
+    )
+    np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-2)
+
+
 def strings_in():
     x = tf.placeholder(tf.string, [None], "x")
     return {"x": x}, {"y": tf.strings.to_number(x)}
