@@ -1,7 +1,7 @@
 """Where quantized layers end: the first and the last, and what layers put out."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.graph.op_types import SHAPE_OPS
+from ec_estimator.graph.op_types import MOVES, SHAPE_OPS
 from ec_estimator.graph.walk import ancestors, descendants
 
 _JOINS = ("Add", "AddV2", "AddN", "ConcatV2")
@@ -62,11 +62,14 @@ class Ends:
         """After the bias, the batch norm and the activation that belong to a layer."""
         while True:
             readers = [r for r in tensor.consumers() if r.type not in SHAPE_OPS]
-            if len(readers) != 1 or readers[0] in self._predicted:
+            if len(readers) != 1 or tensor.op in self._predicted:
                 return tensor
             (reader,) = readers
             if reader.type in _ACTIVATIONS:
                 return reader.outputs[0]
+            if reader.type in MOVES:
+                tensor = reader.outputs[0]
+                continue
             others = [t for t in reader.inputs if t is not tensor]
             if reader.type not in _AFFINE or self._come_after_layers(others):
                 return tensor

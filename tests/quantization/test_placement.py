@@ -67,3 +67,28 @@ def test_a_kernel_used_both_ways_round_is_fitted_as_it_is_quantized():
     placement = plan.details["quantization"]
     assert placement.quantizers["w"].steps == 4
     assert placement.kernels["w"].matrix_shape == (6, 4)
+
+
+def placed(build, **config):
+    """The Placement of a model; `build` makes what it predicts of a placeholder."""
+    with tf.Graph().as_default() as graph:
+        outputs = build(tf.placeholder(tf.float32, [2, 8, 6]))
+        quantizer = ec.LSQQuantizer(ec.QuantizerConfig(**config))
+        plan = make_plan("infer", graph, find_layers(graph), outputs, [quantizer])
+    return plan.details["quantization"]
+
+
+@pytest.mark.parametrize("activation", [None, tf.nn.relu])
+def test_of_a_layer_that_is_predicted_no_output_is_quantized(activation):
+    placement = placed(
+        lambda x: [tf.layers.dense(x[:, 0], 4, activation)], post_quant=True
+    )
+    assert placement.outputs == ()
+
+
+def test_an_output_is_quantized_after_the_bias_behind_a_squeeze():
+    placement = placed(
+        lambda x: [tf.reduce_mean(tf.layers.conv1d(x, 4, 3), 1)], post_quant=True
+    )
+    [output] = placement.outputs
+    assert output.tensor == "conv1d/BiasAdd:0"
