@@ -46,6 +46,8 @@ def zeros(checkpoint):
     return {name: np.mean(reader.get_tensor(name) == 0) for name in names}
 
 
+# tests/test_main.py trains and exports with a smaller model.
+@pytest.mark.slow
 def test_dense_then_sparse_then_exported(run, tmp_path, data_dir):
     common = [f"--data_dir={data_dir}", "--batch_size=8", "--save_checkpoints_steps=4"]
     dense = run(

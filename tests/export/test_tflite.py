@@ -30,7 +30,7 @@ def by_hand(build, size, dtype=tf.float32):
     [
         # A transposed convolution: resized to 3 examples, its file answers otherwise.
         ("layers", "dense"),
-        ("rank3_dense", "dense"),
+        pytest.param("rank3_dense", "dense", marks=pytest.mark.slow),
         ("raw", "sparse"),
         ("raw", "pruned"),
     ],

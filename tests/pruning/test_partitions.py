@@ -78,15 +78,9 @@ def test_a_restart_of_partitioned_kernels_ends_with_the_same_bits(tmp_path):
         np.testing.assert_array_equal(parts[name], whole[name], name)
 
 
-@pytest.mark.parametrize(
-    "ratio",
-    [
-        pytest.param(0.1, marks=pytest.mark.slow),
-        0.5,
-        pytest.param(0.9, marks=pytest.mark.slow),
-        pytest.param(1.0, marks=pytest.mark.slow),
-    ],
-)
+# The tests before and after this one have the same model, at one ratio.
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0])
 def test_small_wide_and_deep_model_is_the_masked_one(ratio, tmp_path):
     folder = str(tmp_path)
     estimator, input_fn = models.MODELS["wide_and_deep"](

@@ -63,6 +63,8 @@ def test_channels_that_matter_to_nobody_go_first(tmp_path):
     assert kept == (0, 2, 3, 5, 7)
 
 
+# tests/training/test_kill.py has a smaller model that is pruned, killed and restarted.
+@pytest.mark.slow
 def test_a_restart_ends_with_the_same_channels_and_weights(tmp_path):
     config = dict(num_trials=4)
 

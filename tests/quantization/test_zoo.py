@@ -13,13 +13,15 @@ from tests.quantization import quantized_ops
 
 # Of most models 4 bits are the same code as 8; of these there are both in `make test`.
 OF_BOTH_WIDTHS = ("raw",)
+# wide_and_deep has all of dnn, keras_layers the layers of keras_estimator.
+HAS_A_TWIN = ("dnn", "keras_estimator")
 
 
 def widths():
     for model in MODELS:
         for bits in (8, 4):
             repeats = bits == 4 and model not in OF_BOTH_WIDTHS
-            slow = repeats or model in LARGE
+            slow = repeats or model in (*LARGE, *HAS_A_TWIN)
             yield pytest.param(model, bits, marks=[pytest.mark.slow] * slow)
 
 

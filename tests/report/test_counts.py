@@ -34,7 +34,15 @@ def profile(model_fn, shape):
     return params, operations / 2
 
 
-@pytest.mark.parametrize("name", ["mobile_net", "shared", "u_net", "transformer"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobile_net",
+        "shared",
+        "u_net",
+        pytest.param("transformer", marks=pytest.mark.slow),
+    ],
+)
 def test_the_totals_are_those_of_tensorflows_profiler(name, tmp_path):
     network, shape = networks.SMALL[name]
     _, model_fn, _ = prune(str(tmp_path), network, shape, 0.5)

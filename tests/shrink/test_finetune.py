@@ -104,7 +104,10 @@ def test_constants_in_the_branches_of_a_conditional(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["keras_estimator", "dnn", "wide_and_deep"])
+@pytest.mark.parametrize(
+    "name",
+    ["keras_estimator", "dnn", pytest.param("wide_and_deep", marks=pytest.mark.slow)],
+)
 def test_estimators_that_others_made(name, tmp_path):
     folder = str(tmp_path / "pruned")
     config = ec.PrunerConfig(compression_ratio=0.5, step_interval=2, num_trials=2)
@@ -224,7 +227,9 @@ def op_names(path):
     return {name for name in names if "Initializer" not in name}
 
 
-@pytest.mark.parametrize("name", ["literal_constants", "transformer"])
+@pytest.mark.parametrize(
+    "name", ["literal_constants", pytest.param("transformer", marks=pytest.mark.slow)]
+)
 def test_an_export_has_the_models_names_and_what_is_cut_beside_them(name, tmp_path):
     folder = str(tmp_path / "pruned")
     network, shape = networks.SMALL[name]

@@ -78,16 +78,18 @@ def assert_ends_like(folder, untouched):
     [
         pytest.param("sparsity", ["step:1"], marks=pytest.mark.slow),
         ("sparsity", ["step:5"]),
-        ("sparsity", ["trial:1:before"]),
+        pytest.param("sparsity", ["trial:1:before"], marks=pytest.mark.slow),
         pytest.param("global_sparsity", ["trial:2:selected"], marks=pytest.mark.slow),
         pytest.param("sparsity", ["trial:3:applied"], marks=pytest.mark.slow),
-        ("sparsity", ["trial:4:recorded"]),
+        pytest.param("sparsity", ["trial:4:recorded"], marks=pytest.mark.slow),
         ("sparsity", ["save:6"]),
         (
             "global_sparsity",
             ["trial:1:applied", "save:8", "trial:3:selected", "step:13"],
         ),
-        ("pruning", ["step:1", "trial:1:before", "step:5"]),
+        pytest.param(
+            "pruning", ["step:1", "trial:1:before", "step:5"], marks=pytest.mark.slow
+        ),
         ("pruning", ["trial:2:selected", "trial:3:applied", "trial:4:recorded"]),
         ("pruning", ["save:6", "trial:3:selected", "step:13"]),
         # A quantizer's trials come before steps 2, 5, 8 and 11.
@@ -107,7 +109,14 @@ def test_killed_and_restarted_run_ends_with_the_same_bits(
 
 # Artifacts are written with the trials, at steps 2, 5, 8 and 11, and at the end. The
 # second kill of each hits a file of the same step that the first one left.
-@pytest.mark.parametrize("moment", ["data", "checkpoint", "manifest"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("data", marks=pytest.mark.slow),
+        "checkpoint",
+        pytest.param("manifest", marks=pytest.mark.slow),
+    ],
+)
 def test_artifact_is_whole_whenever_its_writer_is_killed(
     moment, run, uninterrupted, tmp_path
 ):
