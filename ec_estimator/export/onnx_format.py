@@ -1,0 +1,63 @@
+"""ONNX with quantized layers as QuantizeLinear and DequantizeLinear."""
+import os
+
+from ec_estimator.export.format import EngineMissing, ExportError, Format
+from ec_estimator.export.onnx_convert import OUTPUT, convert
+from ec_estimator.export.onnx_fold import fold
+from ec_estimator.export.onnx_rules import broken_rules
+from ec_estimator.export.onnx_targets import TARGETS
+
+FILE = "model.onnx"
+
+
+class OnnxFormat(Format):
+    """`model.onnx`, for an engine.
+
+    Args:
+      target: "tensorrt", "onnxruntime" or "openvino".
+    """
+
+    def __init__(self, target):
+        self._target = TARGETS[target]
+        self.name = f"onnx_{target}"
+
+    def refuse_training(self, config):
+        return self._target.refuse_training(config)
+
+    def write(self, model, signature, folder, samples):
+        self._target.check(model)
+        made = convert(model, model.signatures[signature], self._target.outputs(model))
+        import onnx
+
+        fold(made)
+        onnx.checker.check_model(made, full_check=True)
+        if self._target.has_rules:
+            broken = broken_rules(made)
+            if broken:
+                raise ExportError(
+                    f"the model breaks rules of TensorRT: {'; '.join(broken)}"
+                )
+        with open(os.path.join(folder, FILE), "wb") as file:
+            file.write(made.SerializeToString())
+        return (FILE,)
+
+    def run(self, folder, inputs):
+        answers = _run(os.path.join(folder, FILE), inputs)
+        return {
+            name[: -len(OUTPUT)] if name.endswith(OUTPUT) else name: answer
+            for name, answer in answers.items()
+        }
+
+
+def _run(path, inputs):
+    """ONNX Runtime's answers, {output name: array}."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineMissing(
+            f"ONNX Runtime is not installed ({error}); "
+            "pip install 'ec_estimator[onnx]'"
+        ) from error
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(inputs))))

@@ -1,0 +1,2 @@
+def broken_rules(model):
+    return []
