@@ -7,24 +7,35 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.export.format import EngineMissing, ExportError
 from ec_estimator.export.onnx_kernels import write_kernels
-from ec_estimator.export.onnx_marks import mark, marked, output_name
+from ec_estimator.export.onnx_marks import mark, marked, output_op
 from ec_estimator.quantization.lsq import SMALLEST_STEP
 
 # The first with per-channel scales, and the one that all engines take.
 OPSET = 13
+# All of tf2onnx's but the one for QuantizeLinear, in its order.
+_OPTIMIZERS = (
+    *("TransposeOptimizer", "UpsampleOptimizer", "ConstFoldOptimizer"),
+    *("LoopOptimizer", "MergeDuplicatedNodesOptimizer", "ReshapeOptimizer"),
+    *("GlobalPoolOptimizer", "IdentityOptimizer", "BackToBackOptimizer"),
+    "EinsumOptimizer",
+)
+# The end of the name of an output whose key is an input's, too.
+OUTPUT = ":output"
 _HELP = (
     "build it of other ops, or leave it out of what is exported, such as parsing or "
     "decoding by a serving_input_receiver_fn that takes features as they are"
 )
 
 
-def convert(model, signature, outputs):
+def convert(model, signature, outputs, moves_integers):
     """Converts one signature of a model.
 
     Args:
       model: frozen_model.FrozenModel.
       signature: frozen_model.Signature.
       outputs: those of model.outputs that are rounded in the ONNX model, too.
+      moves_integers: whether transposing and the like may be done on integers, between
+        QuantizeLinear and DequantizeLinear.
 
     Returns:
       onnx.ModelProto whose inputs and outputs are named as `onnx_names` says.
@@ -34,51 +45,58 @@ def convert(model, signature, outputs):
       ExportError: ONNX cannot hold the model.
     """
     onnx, tf2onnx = _libraries()
-    _check_inputs(signature)
+    _check_ends(signature)
     graph_def, kernels = mark(model, signature, outputs)
-    inputs, names = onnx_names(signature)
-    names = {f"{output_name(signature, key)}:0": name for key, name in names.items()}
-    inputs = {signature.inputs[key].tensor: name for key, name in inputs.items()}
-    handlers = {"Print": (_handler(model.scales), [])}
+    input_names, output_names = onnx_names(signature)
+    renamed = {signature.inputs[k].tensor: name for k, name in input_names.items()}
+    ends = [*renamed, *kernels]
+    made = {output_op(signature, k) + ":0": name for k, name in output_names.items()}
     try:
-        optimized = tf2onnx.tf_loader.tf_optimize(
-            [*inputs, *kernels], list(names), graph_def
-        )
+        optimized = tf2onnx.tf_loader.tf_optimize(ends, list(made), graph_def)
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(optimized, name="")
             converted = tf2onnx.tfonnx.process_tf_graph(
                 graph,
                 opset=OPSET,
-                custom_op_handlers=handlers,
-                input_names=[*inputs, *kernels],
-                output_names=list(names),
-                tensors_to_rename={**inputs, **names},
+                custom_op_handlers={"Print": (_handler(model.scales), [])},
+                input_names=ends,
+                output_names=list(made),
+                use_default=_switches(graph, renamed),
+                tensors_to_rename={**renamed, **made},
             )
-            converted = tf2onnx.optimizer.optimize_graph(converted)
-            made = converted.make_model("ec_estimator")
+            steps = _steps(tf2onnx, moves_integers)
+            converted = tf2onnx.optimizer.optimize_graph(converted, optimizers=steps)
+            converted = converted.make_model("ec_estimator")
     # Its errors are of all types.
     except Exception as error:
-        unknown = _unknown_ops(onnx, graph_def, tf2onnx)
+        unknown = _unknown_ops(graph_def, tf2onnx)
         what = f"ops {', '.join(unknown)} have no ONNX form; {_HELP}"
         raise ExportError(
             f"tf2onnx cannot convert the model: {what if unknown else error}"
         ) from error
-    _check_ops(onnx, made)
-    write_kernels(made, kernels)
-    return made
+    _check_ops(onnx, converted)
+    write_kernels(converted, kernels)
+    return converted
+
+
+def _steps(tf2onnx, moves_integers):
+    names = (*_OPTIMIZERS, *(["QDQOptimizer"] if moves_integers else []))
+    return {name: getattr(tf2onnx.optimizer, name) for name in names}
 
 
 def onnx_names(signature):
     """What inputs and outputs are called in the file: ({key: name}, {key: name}).
 
-    The keys themselves, but for an output with the key of an input.
+    The keys themselves, but for an output with the key of an input. Outputs that are
+    strings are not in the file: engines do not make them.
     """
     inputs = {key: key for key in signature.inputs}
-    outputs = {k: f"{k}{OUTPUT}" if k in inputs else k for k in signature.outputs}
+    outputs = {
+        key: f"{key}{OUTPUT}" if key in inputs else key
+        for key, port in signature.outputs.items()
+        if port.dtype != tf.string
+    }
     return inputs, outputs
-
-
-OUTPUT = ":output"
 
 
 def _libraries():
@@ -98,7 +116,16 @@ def _libraries():
     return onnx, tf2onnx
 
 
-def _check_inputs(signature):
+def _switches(graph, inputs):
+    """The placeholders with a default that are no inputs."""
+    return [
+        op.name
+        for op in graph.get_operations()
+        if op.type == "PlaceholderWithDefault" and op.outputs[0].name not in inputs
+    ]
+
+
+def _check_ends(signature):
     for key, port in signature.inputs.items():
         if port.dtype == tf.string:
             raise ExportError(
@@ -106,6 +133,16 @@ def _check_inputs(signature):
                 "not parse; export with a serving_input_receiver_fn that takes the "
                 "features themselves as numbers"
             )
+    strings = sorted(k for k, p in signature.outputs.items() if p.dtype == tf.string)
+    if len(strings) == len(signature.outputs):
+        raise ExportError(
+            f"outputs {', '.join(strings)} are strings, which ONNX engines do not "
+            "make; choose a signature that has numbers among its outputs"
+        )
+    if strings:
+        tf.logging.warning(
+            "ONNX: outputs %s are strings and left out.", ", ".join(strings)
+        )
 
 
 def _check_ops(onnx, made):
@@ -127,7 +164,7 @@ def _all_nodes(graph):
                 yield from _all_nodes(attribute.g)
 
 
-def _unknown_ops(onnx, graph_def, tf2onnx):
+def _unknown_ops(graph_def, tf2onnx):
     known = tf2onnx.handler.tf_op.create_mapping(OPSET, [])
     return sorted({n.op for n in graph_def.node if n.op not in known} - _ALSO_KNOWN)
 

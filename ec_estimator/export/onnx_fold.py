@@ -23,6 +23,18 @@ class Affine(NamedTuple):
     a: Any
     b: Any
 
+    def then(self, other):
+        return Affine(self.a * other.a, self.b * other.a + other.b)
+
+
+class Layer(NamedTuple):
+    """node: of a layer; channels: how many it puts out; behind: how many axes of what
+    it puts out come after that of the channels."""
+
+    node: Any
+    channels: int
+    behind: int
+
 
 def fold(model):
     """Folds what can be proven to be the same, in place; what cannot stays.
@@ -33,144 +45,121 @@ def fold(model):
     """
     graph = OnnxGraph(model)
     producers = graph.producers()
-    for node in [n for n in graph.nodes if n.op_type in _CHANNEL_AXES]:
-        kernel = producers.get(node.input[1])
-        if _is_kernel(graph, kernel) and _is_plain(node):
-            _fold_layer(graph, node, kernel)
+    for node in list(graph.nodes):
+        if _is_plain(node):
+            kernel = producers.get(node.input[1])
+            if kernel is not None and kernel.op_type == "DequantizeLinear":
+                if kernel.input[0] in graph.constants:
+                    _fold_layer(graph, node, kernel)
     graph.save()
 
 
-# Layers, and the axis of what they put out that has the channels.
-_CHANNEL_AXES = {"Conv": 1, "ConvTranspose": 1, "MatMul": -1, "Gemm": -1}
-
-
-def _is_kernel(graph, node):
-    return (
-        node is not None
-        and node.op_type == "DequantizeLinear"
-        and node.input[0] in graph.constants
-    )
-
-
 def _is_plain(node):
-    """Not so the kernel of a transposed convolution in groups: its channels are not on
-    one axis."""
+    """A layer whose kernel has its channels on one axis."""
     if node.op_type == "ConvTranspose":
         return attribute(node, "group", 1) == 1
     if node.op_type == "Gemm":
         return attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0
-    return True
+    return node.op_type in ("Conv", "MatMul")
 
 
 def _fold_layer(graph, node, kernel):
     integers, steps, _ = (graph.constants[name] for name in kernel.input)
-    channels = len(steps)
-    behind, last, is_new = _behind(graph, node, channels)
-    if not is_new:
+    behind = integers.ndim - 2 if node.op_type.startswith("Conv") else 0
+    layer = Layer(node, len(steps), behind)
+    start = _bias(graph, layer)
+    if start is None:
+        return
+    affine, last = _follow(graph, layer, start)
+    if last is None:
         return
     axis = kernel_axis(node, 1, integers.ndim)
-    shape = [channels if a == axis else 1 for a in range(integers.ndim)]
-    a = behind.a.reshape(shape)
-    scaled = steps.reshape(shape) * np.abs(a)
+    shape = [layer.channels if a == axis else 1 for a in range(integers.ndim)]
+    a, steps = affine.a.reshape(shape), steps.reshape(shape)
     # A step is above 0; where all is multiplied by 0 the integers are 0.
-    is_zero = scaled < np.finfo(np.float32).tiny
+    is_zero = steps * np.abs(a) < np.finfo(np.float32).tiny
     folded = Kernel(
         integers * np.where(is_zero, 0, np.sign(a)).astype(np.int8),
-        np.where(is_zero, steps.reshape(shape), scaled).astype(np.float32),
+        np.where(is_zero, steps, steps * np.abs(a)).astype(np.float32),
     )
-    name = f"{node.name}/folded"
-    store(graph, name, folded, axis)
-    node.input[1] = name
-    _put_out(graph, node, last, behind.b)
+    node.input[1] = f"{kernel.output[0]}/{node.output[0]}"
+    store(graph, node.input[1], folded, axis)
+    _put_out(graph, node, last, affine.b.astype(np.float32))
 
 
-def _behind(graph, node, channels):
-    """What comes behind a layer and is read by nothing else.
+def _bias(graph, layer):
+    """The Affine of a layer's own bias, or None if that is not a constant."""
+    if len(layer.node.input) < 3:
+        return Affine(np.ones(layer.channels), np.zeros(layer.channels))
+    bias = graph.constants.get(layer.node.input[2])
+    if bias is None or bias.shape != (layer.channels,):
+        return None
+    return Affine(np.ones(layer.channels), bias.astype(np.float64))
+
+
+def _follow(graph, layer, affine):
+    """Goes on as long as nothing else reads a layer's output.
 
     Returns:
-      (Affine of all of it, the last tensor, whether that is more than a bias).
+      (Affine of all that was found, the last tensor), or None for the tensor if that is
+      nothing, or but the bias of a MatMul, which cannot hold one itself.
     """
     readers = graph.readers()
-    affine = Affine(np.ones(channels), np.zeros(channels))
-    tensor, last, factors = node.output[0], node.output[0], False
-    found = affine
-    if len(node.input) > 2:
-        bias = graph.constants.get(node.input[2])
-        if bias is None or bias.size not in (1, channels):
-            return affine, last, False
-        affine = found = Affine(affine.a, affine.b + bias.reshape(-1))
+    tensor, has_factor = layer.node.output[0], False
     while tensor not in graph.ends and len(readers.get(tensor, ())) == 1:
         [(reader, index)] = readers[tensor]
-        step = _affine(graph, node, reader, index, channels)
+        step = _affine(graph, layer, reader, index)
         if step is None:
             break
-        affine = Affine(affine.a * step.a, affine.b * step.a + step.b)
-        tensor = reader.output[0]
-        factors = factors or reader.op_type not in ("Add", "Sub")
-        if factors or node.op_type != "MatMul":
-            found, last = affine, tensor
-    return found, last, factors
+        affine, tensor = affine.then(step), reader.output[0]
+        has_factor = has_factor or reader.op_type != "Add"
+    is_worth_it = has_factor or layer.node.op_type != "MatMul"
+    return affine, tensor if is_worth_it and tensor != layer.node.output[0] else None
 
 
-def _affine(graph, layer, reader, index, channels):
+def _affine(graph, layer, reader, index):
     """What a node does to a layer's channels, or None if it is something else."""
-    if index is None:
-        return None
     others = [graph.constants.get(n) for i, n in enumerate(reader.input) if i != index]
-    if any(other is None for other in others):
+    if index is None or any(other is None for other in others):
         return None
-    others = [other.astype(np.float64) for other in others]
-    if reader.op_type == "BatchNormalization" and layer.op_type.startswith("Conv"):
-        gamma, beta, mean, variance = others
+    ones, zeros = np.ones(layer.channels), np.zeros(layer.channels)
+    if reader.op_type == "BatchNormalization":
+        gamma, beta, mean, variance = (other.astype(np.float64) for other in others)
         a = gamma / np.sqrt(variance + attribute(reader, "epsilon", 1e-5))
-        return Affine(a, beta - a * mean)
-    if len(others) != 1 or reader.op_type not in ("Mul", "Div", "Add", "Sub"):
+        return Affine(a, beta - a * mean) if layer.behind else None
+    if reader.op_type not in ("Mul", "Add"):
         return None
-    [other] = others
-    value = _per_channel(other, layer, channels)
-    if value is None or (index == 1 and reader.op_type in ("Div", "Sub")):
+    value = _per_channel(others[0].astype(np.float64), layer)
+    if value is None:
         return None
-    ones, zeros = np.ones(channels), np.zeros(channels)
-    return {
-        "Mul": Affine(value, zeros),
-        "Div": Affine(1 / np.where(value == 0, np.nan, value), zeros),
-        "Add": Affine(ones, value),
-        "Sub": Affine(ones, -value),
-    }[reader.op_type]
+    return Affine(value, zeros) if reader.op_type == "Mul" else Affine(ones, value)
 
 
-def _per_channel(value, layer, channels):
-    """A constant as [channels] if it has one value a channel, else None."""
-    if value.size == 1 and value.ndim <= 1:
-        return np.full(channels, value.reshape(()))
-    behind = 0
-    if layer.op_type.startswith("Conv"):
-        # Of [batch, channels, height, width], all that is behind the channels.
-        behind = _spatial(layer, value)
-    position = value.ndim - 1 - behind
-    if position < 0 or value.size != channels or value.shape[position] != channels:
+def _per_channel(value, layer):
+    """A constant as [channels] if it has one value, or one a channel, else None."""
+    if value.ndim == 0:
+        return np.full(layer.channels, value)
+    position = value.ndim - 1 - layer.behind
+    # With a batch axis of its own it could add one to what it is multiplied with.
+    if position not in (0, 1 if layer.behind else 0):
+        return None
+    if value.size != layer.channels or value.shape[position] != layer.channels:
         return None
     return value.reshape(-1)
 
 
-def _spatial(layer, value):
-    return len(attribute(layer, "kernel_shape", (0, 0)))
-
-
 def _put_out(graph, node, last, bias):
-    """Has a layer with a bias put out a tensor."""
+    """Has a layer put out a tensor that was put out behind it."""
     from onnx import helper
 
-    bias = bias.astype(np.float32)
-    for other in graph.nodes:
-        if last in other.output and other is not node:
-            # Nothing reads it, so that it is not saved.
-            other.output[0] = f"{last}/unfolded"
+    name = graph.add_constant(f"{last}/bias", bias)
+    [end] = [other for other in graph.nodes if last in other.output]
+    # Nothing reads it any more, so that it is not saved.
+    end.output[0] = f"{last}/unfolded"
     if node.op_type == "MatMul":
-        name = graph.add_constant(f"{node.name}/bias", bias)
-        node.output[0] = f"{node.name}/product"
+        node.output[0] = f"{last}/product"
         graph.nodes.append(helper.make_node("Add", [node.output[0], name], [last]))
         return
     del node.input[2:]
-    node.input.append(graph.add_constant(f"{node.name}/bias", bias))
+    node.input.append(name)
     node.output[0] = last

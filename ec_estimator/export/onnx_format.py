@@ -26,12 +26,17 @@ class OnnxFormat(Format):
 
     def write(self, model, signature, folder, samples):
         self._target.check(model)
-        made = convert(model, model.signatures[signature], self._target.outputs(model))
+        made = convert(
+            model,
+            model.signatures[signature],
+            self._target.outputs(model),
+            moves_integers=not self._target.is_strict,
+        )
         import onnx
 
         fold(made)
         onnx.checker.check_model(made, full_check=True)
-        if self._target.has_rules:
+        if self._target.is_strict:
             broken = broken_rules(made)
             if broken:
                 raise ExportError(

@@ -43,7 +43,7 @@ def mark(model, signature, outputs):
     Args:
       model: frozen_model.FrozenModel.
       signature: frozen_model.Signature; its outputs become ops named as
-        `output_name` says.
+        `output_op` says.
       outputs: those of model.outputs to mark.
 
     Returns:
@@ -62,11 +62,11 @@ def mark(model, signature, outputs):
             _replace(readers, rounded)
         for key, port in signature.outputs.items():
             tensor = graph.get_tensor_by_name(port.tensor)
-            tf.identity(tensor, name=output_name(signature, key))
+            tf.identity(tensor, name=output_op(signature, key))
         return Marked(graph.as_graph_def(), kernels)
 
 
-def output_name(signature, key):
+def output_op(signature, key):
     """The op that `mark` puts behind an output."""
     return f"{SCOPE}/output_{sorted(signature.outputs).index(key)}"
 

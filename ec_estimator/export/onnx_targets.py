@@ -12,9 +12,10 @@ _WINOGRAD = (
 
 
 class Target:
-    """has_rules: whether a file is checked against onnx_rules."""
+    """is_strict: whether the file has to keep the rules of onnx_rules, and integers are
+    nowhere but between QuantizeLinear and DequantizeLinear."""
 
-    has_rules = False
+    is_strict = False
 
     def refuse_training(self, config):
         """As Format.refuse_training."""
@@ -49,7 +50,7 @@ class OnnxRuntime(Target):
 class TensorRT(Target):
     """Takes signed integers only, and wants outputs in float."""
 
-    has_rules = True
+    is_strict = True
 
     def refuse_training(self, config):
         if config.signed is not True:
