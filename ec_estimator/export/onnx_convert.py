@@ -206,7 +206,8 @@ def _round(ctx, node, scale):
         ends = constant("high", step), constant("low", -step)
         x = ctx.make_node("Where", [signs.output[0], *ends], **like).output[0]
     elif (scale.low, scale.high) != (np.iinfo(kind).min, np.iinfo(kind).max):
-        ends = constant("low", step * scale.low), constant("high", step * scale.high)
+        low, high = (step * np.float32(end) for end in (scale.low, scale.high))
+        ends = constant("low", low), constant("high", high)
         x = ctx.make_node("Clip", [x, *ends], **like).output[0]
     grid = constant("step", step), constant("zero_point", kind(0))
     x = ctx.make_node("QuantizeLinear", [x, *grid], shapes=[shape]).output[0]

@@ -35,7 +35,13 @@ class OnnxFormat(Format):
         import onnx
 
         fold(made)
-        onnx.checker.check_model(made, full_check=True)
+        try:
+            onnx.checker.check_model(made, full_check=True)
+        except (
+            onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError,
+        ) as error:
+            raise ExportError(f"the model is no valid ONNX: {error}") from error
         if self._target.is_strict:
             broken = broken_rules(made)
             if broken:

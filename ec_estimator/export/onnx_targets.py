@@ -1,9 +1,7 @@
 """What each engine that reads ONNX asks of training, and where it wants tensors
 rounded."""
-import tensorflow.compat.v1 as tf
-
 from ec_estimator.export.format import ExportError
-from ec_estimator.export.onnx_ends import shortcuts
+from ec_estimator.export.onnx_branches import without_branches
 
 _WINOGRAD = (
     "QuantizerConfig.int8_winograd=True trains Winograd convolutions, which ONNX does "
@@ -69,9 +67,7 @@ class TensorRT(Target):
             )
 
     def outputs(self, model):
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(model.graph_def, name="")
-            return shortcuts(graph, model)
+        return without_branches(model)
 
 
 TARGETS = {
