@@ -166,9 +166,14 @@ def _all_nodes(graph):
 
 def _unknown_ops(graph_def, tf2onnx):
     known = tf2onnx.handler.tf_op.create_mapping(OPSET, [])
-    return sorted({n.op for n in graph_def.node if n.op not in known} - _ALSO_KNOWN)
+    return sorted(
+        {n.op for n in graph_def.node if n.op not in known or n.op.startswith(_TABLES)}
+        - _ALSO_KNOWN
+    )
 
 
+# What they hold is not in the graph.
+_TABLES = ("HashTable", "MutableHashTable", "LookupTable")
 # tf2onnx's rewriters take them.
 _ALSO_KNOWN = {
     *("Const", "Print", "NoOp", "Assert"),

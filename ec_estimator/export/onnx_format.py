@@ -18,6 +18,8 @@ class OnnxFormat(Format):
     """
 
     def __init__(self, target):
+        if target not in TARGETS:
+            raise ValueError(f"target {target!r} is not one of {', '.join(TARGETS)}")
         self._target = TARGETS[target]
         self.name = f"onnx_{target}"
 

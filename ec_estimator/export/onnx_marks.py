@@ -31,7 +31,8 @@ class Kernel(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """graph_def: with marks; kernels: {name of a placeholder's tensor: Kernel}."""
+    """graph_def: what a signature needs, with marks; kernels: {name of a placeholder's
+    tensor: Kernel}."""
 
     graph_def: Any
     kernels: Dict[str, Kernel]
@@ -63,7 +64,12 @@ def mark(model, signature, outputs):
         for key, port in signature.outputs.items():
             tensor = graph.get_tensor_by_name(port.tensor)
             tf.identity(tensor, name=output_op(signature, key))
-        return Marked(graph.as_graph_def(), kernels)
+        made = graph.as_graph_def()
+    ends = [output_op(signature, key) for key in signature.outputs]
+    ends += [port.tensor.split(":")[0] for port in signature.inputs.values()]
+    needed = tf.graph_util.extract_sub_graph(made, ends)
+    kept = {f"{node.name}:0" for node in needed.node}
+    return Marked(needed, {k: v for k, v in kernels.items() if k in kept})
 
 
 def output_op(signature, key):
