@@ -2,13 +2,12 @@
 DequantizeLinear, by tf2onnx."""
 import logging
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.export.format import EngineMissing, ExportError
 from ec_estimator.export.onnx_kernels import write_kernels
-from ec_estimator.export.onnx_marks import mark, marked, output_op
-from ec_estimator.quantization.lsq import SMALLEST_STEP
+from ec_estimator.export.onnx_marks import mark, output_op
+from ec_estimator.export.onnx_round import handler
 
 # The first with per-channel scales, and the one that all engines take.
 OPSET = 13
@@ -27,15 +26,13 @@ _HELP = (
 )
 
 
-def convert(model, signature, outputs, moves_integers):
+def convert(model, signature, layout):
     """Converts one signature of a model.
 
     Args:
       model: frozen_model.FrozenModel.
       signature: frozen_model.Signature.
-      outputs: those of model.outputs that are rounded in the ONNX model, too.
-      moves_integers: whether transposing and the like may be done on integers, between
-        QuantizeLinear and DequantizeLinear.
+      layout: onnx_targets.Layout.
 
     Returns:
       onnx.ModelProto whose inputs and outputs are named as `onnx_names` says.
@@ -46,7 +43,7 @@ def convert(model, signature, outputs, moves_integers):
     """
     onnx, tf2onnx = _libraries()
     _check_ends(signature)
-    graph_def, kernels = mark(model, signature, outputs)
+    graph_def, kernels = mark(model, signature, layout.outputs)
     input_names, output_names = onnx_names(signature)
     renamed = {signature.inputs[k].tensor: name for k, name in input_names.items()}
     ends = [*renamed, *kernels]
@@ -58,13 +55,13 @@ def convert(model, signature, outputs, moves_integers):
             converted = tf2onnx.tfonnx.process_tf_graph(
                 graph,
                 opset=OPSET,
-                custom_op_handlers={"Print": (_handler(model.scales), [])},
+                custom_op_handlers={"Print": (handler(model.scales, layout), [])},
                 input_names=ends,
                 output_names=list(made),
                 use_default=_switches(graph, renamed),
                 tensors_to_rename={**renamed, **made},
             )
-            steps = _steps(tf2onnx, moves_integers)
+            steps = _steps(tf2onnx, layout)
             converted = tf2onnx.optimizer.optimize_graph(converted, optimizers=steps)
             converted = converted.make_model("ec_estimator")
     # Its errors are of all types.
@@ -79,8 +76,8 @@ def convert(model, signature, outputs, moves_integers):
     return converted
 
 
-def _steps(tf2onnx, moves_integers):
-    names = (*_OPTIMIZERS, *(["QDQOptimizer"] if moves_integers else []))
+def _steps(tf2onnx, layout):
+    names = (*_OPTIMIZERS, *(["QDQOptimizer"] if layout.moves_integers else []))
     return {name: getattr(tf2onnx.optimizer, name) for name in names}
 
 
@@ -179,54 +176,3 @@ _ALSO_KNOWN = {
     *("Const", "Print", "NoOp", "Assert"),
     *("Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond"),
 }
-
-
-def _handler(scales):
-    """Puts ONNX's ops where a Print is: for tf2onnx's custom_op_handlers."""
-
-    def handle(ctx, node, name, args):
-        if marked(node.type, name):
-            _round(ctx, node, scales[node.get_attr_str("message")])
-        else:
-            _replace(ctx, node, "Identity", node.input[:1])
-
-    return handle
-
-
-def _round(ctx, node, scale):
-    """Q and DQ, and before them what they cannot do: clips to fewer integers than an
-    int8 has, and the signs of one bit."""
-
-    def constant(name, value):
-        return ctx.make_const(f"{node.name}/{name}", value).output[0]
-
-    x = node.input[0]
-    shape, dtype = ctx.get_shape(x), ctx.get_dtype(x)
-    step = np.maximum(np.float32(scale.steps), np.float32(SMALLEST_STEP))
-    kind = np.int8 if scale.low < 0 else np.uint8
-    like = {"shapes": [shape], "dtypes": [dtype]}
-    if scale.bits == 1 and scale.low < 0:
-        zero = constant("zero", np.float32(0))
-        signs = ctx.make_node("GreaterOrEqual", [x, zero], shapes=[shape])
-        ends = constant("high", step), constant("low", -step)
-        x = ctx.make_node("Where", [signs.output[0], *ends], **like).output[0]
-    elif (scale.low, scale.high) != (np.iinfo(kind).min, np.iinfo(kind).max):
-        low, high = (step * np.float32(end) for end in (scale.low, scale.high))
-        ends = constant("low", low), constant("high", high)
-        x = ctx.make_node("Clip", [x, *ends], **like).output[0]
-    grid = constant("step", step), constant("zero_point", kind(0))
-    x = ctx.make_node("QuantizeLinear", [x, *grid], shapes=[shape]).output[0]
-    _replace(ctx, node, "DequantizeLinear", [x, *grid])
-
-
-def _replace(ctx, node, op_type, inputs):
-    shapes, dtypes = node.output_shapes, node.output_dtypes
-    ctx.remove_node(node.name)
-    ctx.make_node(
-        op_type,
-        inputs,
-        outputs=node.output,
-        shapes=shapes,
-        dtypes=dtypes,
-        name=node.name,
-    )

@@ -79,11 +79,18 @@ def _fold_layer(graph, node, kernel):
     # A step is above 0; where all is multiplied by 0 the integers are 0.
     is_zero = steps * np.abs(a) < np.finfo(np.float32).tiny
     folded = Kernel(
+        kernel.input[0],
         integers * np.where(is_zero, 0, np.sign(a)).astype(np.int8),
         np.where(is_zero, steps, steps * np.abs(a)).astype(np.float32),
     )
-    node.input[1] = f"{kernel.output[0]}/{node.output[0]}"
-    store(graph, node.input[1], folded, axis)
+    tensor = f"{kernel.output[0]}/{node.output[0]}"
+    if len(graph.readers()[kernel.output[0]]) == 1:
+        graph.nodes.remove(kernel)
+        tensor = kernel.output[0]
+        for name in kernel.input[:2]:
+            del graph.constants[name]
+    node.input[1] = tensor
+    store(graph, tensor, folded, axis)
     _put_out(graph, node, last, affine.b.astype(np.float32))
 
 

@@ -4,6 +4,7 @@ import os
 from ec_estimator.export.format import EngineMissing, ExportError, Format
 from ec_estimator.export.onnx_convert import OUTPUT, convert
 from ec_estimator.export.onnx_fold import fold
+from ec_estimator.export.onnx_names import shorten
 from ec_estimator.export.onnx_rules import broken_rules
 from ec_estimator.export.onnx_targets import TARGETS
 
@@ -28,15 +29,12 @@ class OnnxFormat(Format):
 
     def write(self, model, signature, folder, samples):
         self._target.check(model)
-        made = convert(
-            model,
-            model.signatures[signature],
-            self._target.outputs(model),
-            moves_integers=not self._target.is_strict,
-        )
+        layout = self._target.layout(model)
+        made = convert(model, model.signatures[signature], layout)
         import onnx
 
         fold(made)
+        shorten(made)
         try:
             onnx.checker.check_model(made, full_check=True)
         except (
@@ -44,7 +42,7 @@ class OnnxFormat(Format):
             onnx.shape_inference.InferenceError,
         ) as error:
             raise ExportError(f"the model is no valid ONNX: {error}") from error
-        if self._target.is_strict:
+        if self._target.has_rules:
             broken = broken_rules(made)
             if broken:
                 raise ExportError(

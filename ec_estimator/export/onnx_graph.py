@@ -26,6 +26,7 @@ class OnnxGraph:
             else:
                 self.nodes.append(type(node).FromString(node.SerializeToString()))
         self.ends = {output.name for output in graph.output}
+        self._inputs = {port.name for port in graph.input}
 
     def producers(self):
         """{tensor name: node}."""
@@ -48,8 +49,9 @@ class OnnxGraph:
         Returns:
           The name.
         """
+        taken = {*self.constants, *self.producers(), *self.ends, *self._inputs}
         free, number = name, 0
-        while free in self.constants:
+        while free in taken:
             number += 1
             free = f"{name}_{number}"
         self.constants[free] = value

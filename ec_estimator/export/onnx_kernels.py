@@ -1,6 +1,7 @@
 """Marked kernels of an ONNX model become int8 initializers with a DequantizeLinear."""
 import numpy as np
 
+from ec_estimator.core.state import SCOPE
 from ec_estimator.export.format import ExportError
 from ec_estimator.export.onnx_graph import OnnxGraph, attribute
 from ec_estimator.export.onnx_marks import Kernel
@@ -22,31 +23,34 @@ def write_kernels(model, kernels):
     graph = OnnxGraph(model)
     for name, kernel in kernels.items():
         steps = np.broadcast_to(kernel.steps, kernel.integers.shape)
-        _move(graph, name, kernel.integers, steps)
+        _move(graph, name, kernel._replace(steps=steps))
     graph.save()
     for port in [port for port in model.graph.input if port.name in kernels]:
         model.graph.input.remove(port)
 
 
-def _move(graph, name, integers, steps):
-    """Stores a tensor that is `integers * steps`, for all its readers."""
-    readers = graph.readers().get(name, [])
+def _move(graph, tensor, kernel):
+    """Stores a kernel as a tensor, for all its readers."""
+    readers = graph.readers().get(tensor, [])
+    kept = []
     for reader, index in readers:
         move = _mover(graph, reader) if index == 0 else None
-        if move is not None:
-            _move(graph, reader.output[0], move(integers), move(steps))
-            graph.nodes.remove(reader)
-    kept = [(r, i) for r, i in readers if i != 0 or _mover(graph, r) is None]
+        if move is None:
+            kept.append((reader, index))
+            continue
+        moved = Kernel(kernel.name, move(kernel.integers), move(kernel.steps))
+        _move(graph, reader.output[0], moved)
+        graph.nodes.remove(reader)
     if kept:
-        store(graph, name, Kernel(integers, steps), kernel_axis(*kept[0], steps.ndim))
+        store(graph, tensor, kernel, kernel_axis(*kept[0], kernel.steps.ndim))
 
 
-def store(graph, name, kernel, axis):
+def store(graph, tensor, kernel, axis):
     """Adds a DequantizeLinear that puts out a tensor.
 
     Args:
       graph: onnx_graph.OnnxGraph.
-      name: of the tensor; nothing puts it out.
+      tensor: its name; nothing puts it out.
       kernel: onnx_marks.Kernel with steps that differ along one axis at most.
       axis: the one along which they may differ, or None to find it.
 
@@ -61,18 +65,21 @@ def store(graph, name, kernel, axis):
         axis = differ[0] if differ else len(shape) - 1
     if set(differ) - {axis}:
         raise ExportError(
-            f"kernel {name!r} of shape {shape} has step sizes that differ along its "
+            f"kernel {kernel.name!r} of shape {shape} has step sizes that differ along "
             f"axes {differ}, and ONNX has them along axis {axis} of this op; add its "
             "layer to QuantizerConfig.fp32_layers"
         )
     others = tuple(a for a in range(len(shape)) if a != axis)
+    # All of a size share their zero points.
+    zeros = f"{SCOPE}/zero_points_{shape[axis]}"
+    graph.constants.setdefault(zeros, np.zeros(shape[axis], np.int8))
     inputs = [
-        graph.add_constant(f"{name}/integers", kernel.integers),
-        graph.add_constant(f"{name}/steps", np.max(steps, axis=others)),
-        graph.add_constant(f"{name}/zero_points", np.zeros(shape[axis], np.int8)),
+        graph.add_constant(kernel.name, kernel.integers),
+        graph.add_constant(f"{kernel.name}/steps", np.max(steps, axis=others)),
+        zeros,
     ]
     graph.nodes.append(
-        helper.make_node("DequantizeLinear", inputs, [name], name=name, axis=axis)
+        helper.make_node("DequantizeLinear", inputs, [tensor], axis=axis)
     )
 
 

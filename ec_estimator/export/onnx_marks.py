@@ -23,9 +23,10 @@ _ROUNDED, _KERNEL = f"{SCOPE}/rounded", f"{SCOPE}/kernel"
 
 
 class Kernel(NamedTuple):
-    """integers: int8, as the layer's op reads it; steps: float32 that broadcast to
-    the same shape."""
+    """name: of the variable; integers: int8, as the layer's op reads it; steps: float32
+    that broadcast to the same shape."""
 
+    name: str
     integers: Any
     steps: Any
 
@@ -132,7 +133,9 @@ def _mark_kernels(graph, model):
             readers.setdefault(key, []).append(reader)
             if key not in made:
                 scale = model.scales[layer.weights.quantizer]
-                made[key] = _kernel(op, index, session.run(tensor), scale)
+                steps = _steps(op, index, scale)
+                integers = integers_of(session.run(tensor), steps, scale)
+                made[key] = Kernel(layer.kernel, integers, steps)
     for key, ends in readers.items():
         kernel = tf.placeholder(tf.float32, made[key].integers.shape, _KERNEL)
         kernels[kernel.name] = made[key]
@@ -140,13 +143,12 @@ def _mark_kernels(graph, model):
     return kernels
 
 
-def _kernel(op, index, value, scale):
-    """The integers of a kernel that comes in at an op's input, and their steps."""
+def _steps(op, index, scale):
+    """Step sizes that broadcast to the kernel at an op's input."""
+    shape = op.inputs[index].shape.as_list()
     axes = output_axes(op, index)
-    shape = [size if axis in axes else 1 for axis, size in enumerate(value.shape)]
     steps = np.maximum(np.float32(scale.steps), np.float32(SMALLEST_STEP))
-    steps = steps.reshape(shape if steps.ndim else [1] * value.ndim)
-    return Kernel(integers_of(value, steps, scale), steps)
+    return steps.reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
 
 
 def integers_of(value, steps, scale):

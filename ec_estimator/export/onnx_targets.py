@@ -1,5 +1,9 @@
 """What each engine that reads ONNX asks of training, and where it wants tensors
 rounded."""
+from typing import Any, Dict, NamedTuple
+
+import numpy as np
+
 from ec_estimator.export.format import ExportError
 from ec_estimator.export.onnx_branches import without_branches
 
@@ -9,11 +13,24 @@ _WINOGRAD = (
 )
 
 
-class Target:
-    """is_strict: whether the file has to keep the rules of onnx_rules, and integers are
-    nowhere but between QuantizeLinear and DequantizeLinear."""
+class Layout(NamedTuple):
+    """How a file rounds activations.
 
-    is_strict = False
+    outputs: those of FrozenModel.outputs that it rounds.
+    signed_zero: the zero point of signed integers; as uint8 they are moved up by 128.
+    moves_integers: whether transposing and the like may come between QuantizeLinear and
+      DequantizeLinear.
+    """
+
+    outputs: Dict[str, str]
+    signed_zero: Any = np.int8(0)
+    moves_integers: bool = True
+
+
+class Target:
+    """has_rules: whether the file has to keep those of onnx_rules."""
+
+    has_rules = False
 
     def refuse_training(self, config):
         """As Format.refuse_training."""
@@ -22,9 +39,9 @@ class Target:
     def check(self, model):
         """Raises ExportError if the engine would answer otherwise than training did."""
 
-    def outputs(self, model):
-        """Those of FrozenModel.outputs that are rounded in the file."""
-        return model.outputs
+    def layout(self, model):
+        """The Layout of a FrozenModel's file."""
+        return Layout(model.outputs)
 
 
 class OnnxRuntime(Target):
@@ -44,11 +61,15 @@ class OnnxRuntime(Target):
             )
         return super().refuse_training(config)
 
+    def layout(self, model):
+        # Its integer ops want one type for what goes in and what comes out.
+        return Layout(model.outputs, signed_zero=np.uint8(128))
+
 
 class TensorRT(Target):
     """Takes signed integers only, and wants outputs in float."""
 
-    is_strict = True
+    has_rules = True
 
     def refuse_training(self, config):
         if config.signed is not True:
@@ -66,8 +87,8 @@ class TensorRT(Target):
                 "TensorRT takes for signed ones; train with QuantizerConfig.signed=True"
             )
 
-    def outputs(self, model):
-        return without_branches(model)
+    def layout(self, model):
+        return Layout(without_branches(model), moves_integers=False)
 
 
 TARGETS = {

@@ -97,7 +97,8 @@ def test_what_is_stored_as_int8_is_a_quarter(tmp_path):
     """The rest are steps, biases and the graph."""
 
     def network(x, training):
-        x = tf.layers.dense(tf.layers.flatten(x), 300, tf.nn.relu)
+        x = tf.layers.dense(tf.layers.flatten(x), 400, tf.nn.relu)
+        x = tf.layers.dense(x, 200, tf.nn.relu)
         return tf.layers.dense(x, models.CLASSES)
 
     sizes = {}
