@@ -6,6 +6,7 @@ from ec_estimator.export.onnx_convert import OUTPUT, convert
 from ec_estimator.export.onnx_fold import fold
 from ec_estimator.export.onnx_names import shorten
 from ec_estimator.export.onnx_rules import broken_rules
+from ec_estimator.export.onnx_shapes import read_shapes_of_integers
 from ec_estimator.export.onnx_targets import TARGETS
 
 FILE = "model.onnx"
@@ -34,6 +35,8 @@ class OnnxFormat(Format):
         import onnx
 
         fold(made)
+        if layout.moves_integers:
+            read_shapes_of_integers(made)
         shorten(made)
         try:
             onnx.checker.check_model(made, full_check=True)

@@ -18,8 +18,8 @@ class Layout(NamedTuple):
 
     outputs: those of FrozenModel.outputs that it rounds.
     signed_zero: the zero point of signed integers; as uint8 they are moved up by 128.
-    moves_integers: whether transposing and the like may come between QuantizeLinear and
-      DequantizeLinear.
+    moves_integers: whether others than DequantizeLinear may read what QuantizeLinear
+      puts out, such as transposing.
     """
 
     outputs: Dict[str, str]

@@ -1,10 +1,14 @@
 """ONNX files answer as the models they were made of, fake-quant ops and all."""
+import os
+
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from examples import cifar10_model
 from tests import models
 from tests.export import onnx_runs
-from tests.export.onnx_runs import FAST, ON_THE_GRID, run_of
+from tests.export.onnx_runs import FAST, ON_THE_GRID, quantizer, run_of
 
 # Of these `make test` has all ways; of the others the one that engines are fast with.
 QUICK = ("raw", "residual")
@@ -49,14 +53,29 @@ def test_a_sparse_model_keeps_its_zeros(name, tmp_path):
 
 @pytest.mark.parametrize("name", ways(quick=False))
 def test_signed_integers(name, tmp_path):
-    run = run_of(name, tmp_path, onnx_runs.quantizer())
+    run = run_of(name, tmp_path, quantizer())
     check(run, "tensorrt", "onnxruntime", share=ON_THE_GRID)
 
 
 @pytest.mark.parametrize("name", ways(quick=True))
 def test_unsigned_integers_and_outputs(name, tmp_path):
-    run = run_of(name, tmp_path, onnx_runs.quantizer(**FAST))
+    run = run_of(name, tmp_path, quantizer(**FAST))
     check(run, "onnxruntime", share=ON_THE_GRID)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target,config", [("onnxruntime", FAST), ("tensorrt", {})])
+def test_a_whole_resnet(target, config, tmp_path):
+    """In its 300,000 sums an example a few lie between two integers, and go on."""
+    float_run = run_of(cifar10_model.network, tmp_path / "float")
+    run = run_of(cifar10_model.network, tmp_path / "int8", quantizer(**config))
+    made, folder, _ = run.write(target)
+    _, float_folder, _ = float_run.write(target)
+    answers, expected = made.run(folder, run.inputs), run.reference()
+    off = np.abs(answers["logits"] - expected["logits"]).max()
+    assert off <= 0.05 * np.abs(expected["logits"]).max()
+    sizes = [os.path.getsize(f"{f}/model.onnx") for f in (folder, float_folder)]
+    assert sizes[0] <= 0.27 * sizes[1]
 
 
 @pytest.mark.parametrize(
@@ -70,17 +89,17 @@ def test_unsigned_integers_and_outputs(name, tmp_path):
     ids=str,
 )
 def test_fewer_bits_are_clipped_to(bits, tmp_path):
-    run = run_of("raw", tmp_path, onnx_runs.quantizer(**bits))
+    run = run_of("raw", tmp_path, quantizer(**bits))
     check(run, "onnxruntime", share=ON_THE_GRID)
 
 
 def test_sparse_and_quantized(tmp_path):
-    compressors = onnx_runs.sparsifier(), onnx_runs.quantizer(**FAST)
+    compressors = onnx_runs.sparsifier(), quantizer(**FAST)
     check(run_of("raw", tmp_path, *compressors), "onnxruntime", share=ON_THE_GRID)
 
 
 def test_tensorrt_has_one_side_of_a_residual_block_in_float(tmp_path):
-    run = run_of("residual", tmp_path, onnx_runs.quantizer(post_quant=True))
+    run = run_of("residual", tmp_path, quantizer(post_quant=True))
     _, _, everywhere = run.write("onnxruntime")
     _, _, model = run.write("tensorrt")
     assert onnx_runs.count(everywhere, "Add") == onnx_runs.count(model, "Add")
@@ -93,6 +112,32 @@ def test_tensorrt_has_one_side_of_a_residual_block_in_float(tmp_path):
     assert blocks == [["Conv", "DequantizeLinear"]] * 2
 
 
+def test_onnx_runtime_finds_each_convolution_rounded_on_both_sides(tmp_path):
+    """What its integer ops need, though the shape is read of what is flattened."""
+    run = run_of("vgg", tmp_path, quantizer(**FAST))
+    _, _, model = run.write("onnxruntime")
+    made = {node.output[0]: node for node in model.graph.node}
+    readers = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 2
+    for node in convolutions:
+        assert [made[name].op_type for name in node.input[:2]] == [
+            "DequantizeLinear"
+        ] * 2
+        [relu] = readers[node.output[0]]
+        assert [n.op_type for n in readers[relu.output[0]]] == ["QuantizeLinear"]
+    zeros = onnx_runs.initializers(model)
+    kinds = {
+        zeros[node.input[2]].dtype.name
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    assert kinds == {"uint8"}
+
+
 def test_what_is_stored_as_int8_is_a_quarter(tmp_path):
     """The rest are steps, biases and the graph."""
 
@@ -102,7 +147,7 @@ def test_what_is_stored_as_int8_is_a_quarter(tmp_path):
         return tf.layers.dense(x, models.CLASSES)
 
     sizes = {}
-    for name, compressors in {"float": (), "int8": [onnx_runs.quantizer()]}.items():
+    for name, compressors in {"float": (), "int8": [quantizer()]}.items():
         run = run_of(network, tmp_path / name, *compressors)
         run.write("onnxruntime")
         file = tmp_path / name / "onnxruntime" / "model.onnx"
