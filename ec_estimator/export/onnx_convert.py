@@ -1,7 +1,5 @@
 """A frozen graph with marks becomes an ONNX model with QuantizeLinear and
 DequantizeLinear, by tf2onnx."""
-import logging
-
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.export.format import EngineMissing, ExportError
@@ -66,11 +64,11 @@ def convert(model, signature, layout):
             converted = converted.make_model("ec_estimator")
     # Its errors are of all types.
     except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         unknown = _unknown_ops(graph_def, tf2onnx)
-        what = f"ops {', '.join(unknown)} have no ONNX form; {_HELP}"
-        raise ExportError(
-            f"tf2onnx cannot convert the model: {what if unknown else error}"
-        ) from error
+        if unknown:
+            reason += f"; ops {', '.join(unknown)} have no ONNX form; {_HELP}"
+        raise ExportError(f"tf2onnx cannot convert the model: {reason}") from error
     _check_ops(onnx, converted)
     write_kernels(converted, kernels)
     return converted
@@ -97,9 +95,6 @@ def onnx_names(signature):
 
 
 def _libraries():
-    # tf2onnx sets the level of the root logger as it is imported.
-    root = logging.getLogger()
-    level = root.level
     try:
         import onnx
         import tf2onnx
@@ -108,8 +103,6 @@ def _libraries():
             f"an ONNX export needs onnx and tf2onnx ({error}); "
             "pip install 'ec_estimator[onnx]'"
         ) from error
-    finally:
-        root.setLevel(level)
     return onnx, tf2onnx
 
 
