@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo engines test test-all lint format clean
 
 PYTHON_FILES := ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
@@ -17,10 +17,12 @@ help: ## List the targets
 demo: .venv/.installed ## Train, compress and report on a small data set
 	.venv/bin/python -m examples.digits
 
-test: lint ## Lint, then run all tests but the slow; PYTEST_ARGS="-k name" picks some
+engines: .venv-engines/.installed ## Install ONNX Runtime, OpenVINO and TensorRT-RTX
+
+test: lint engines ## Lint, then run all tests but the slow; PYTEST_ARGS="-k name" picks some
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS) tests
 
-test-all: lint ## Lint, then run every test, property tests on many new examples
+test-all: lint engines ## Lint, then run every test, property tests on many new examples
 	$(PYTEST) --hypothesis-profile=free $(PYTEST_ARGS) tests
 
 lint: .venv/.installed ## Check layout and style
@@ -33,7 +35,8 @@ format: .venv/.installed ## Rewrite the code as lint wants it
 	.venv/bin/ruff check --fix $(PYTHON_FILES)
 
 clean: ## Remove the environment and all that was generated
-	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache demo_output
+	rm -rf .venv .venv-engines build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf .ruff_cache demo_output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an installation that broke off is taken up again.
@@ -44,4 +47,13 @@ clean: ## Remove the environment and all that was generated
 	touch $@
 
 .venv/bin/pip:
-	python=$$(.ci/python37) && "$$python" -m venv --clear .venv
+	python=$$(.ci/python 3.7) && "$$python" -m venv --clear .venv
+
+# No current engine has a wheel for Python 3.7; these have all for 3.11 to 3.13. The list
+# is complete, so --no-deps: it leaves out openvino-telemetry, which phones home.
+.venv-engines/.installed: requirements-engines.txt | .venv-engines/bin/pip
+	.venv-engines/bin/python -m pip install --no-deps --requirement $<
+	touch $@
+
+.venv-engines/bin/pip:
+	python=$$(.ci/python 3.13 3.12 3.11) && "$$python" -m venv --clear .venv-engines

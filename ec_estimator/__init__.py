@@ -18,6 +18,9 @@ from ec_estimator.export.exporters import (
     CleanCheckpointExporter,
     SavedModelExporter,
 )
+from ec_estimator.export.format import EngineMissing, ExportError, Format
+from ec_estimator.export.formats import FORMATS
+from ec_estimator.export.handoff import HandoffExporter
 from ec_estimator.export.session import export_session
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.pruning.pruner import Pruner
@@ -41,8 +44,13 @@ __all__ = [
     "Compressor",
     "ConfigError",
     "Decisions",
+    "EngineMissing",
+    "ExportError",
+    "FORMATS",
     "FinishedOnly",
+    "Format",
     "GapFinetune",
+    "HandoffExporter",
     "LSQQuantizer",
     "PlanError",
     "Pruner",

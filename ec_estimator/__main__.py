@@ -1,4 +1,4 @@
-"""python -m ec_estimator train | plan | finetune | report, with flags"""
+"""python -m ec_estimator train | plan | finetune | export | report, with flags"""
 import sys
 from typing import Callable, NamedTuple, Tuple
 
@@ -6,11 +6,12 @@ import tensorflow.compat.v1 as tf
 from absl import app, flags
 
 from ec_estimator import flags as ec_flags
-from ec_estimator.commands import report
+from ec_estimator.commands import export, report
 from ec_estimator.commands.module import import_model
 from ec_estimator.commands.plan import plan
 from ec_estimator.commands.train import finetune, train
 from ec_estimator.core.errors import CompressionError, ConfigError
+from ec_estimator.export.formats import FORMATS
 
 FLAGS = flags.FLAGS
 USAGE = """usage: python -m ec_estimator COMMAND --model=pkg.module [flags]
@@ -19,16 +20,19 @@ commands:
   train     train the module's model compressed, evaluate and export it
   plan      print which layers would be compressed and why not the others
   finetune  train the small network that pruning left, evaluate and export it
+  export    write a finished checkpoint for an engine, and compare its answers
   report    print what pruning did to each layer; with --model also to latency
 
 The module has model_fn, train_input_fn and eval_input_fn; serving_input_receiver_fn
-to export a SavedModel; params if its model_fn takes them. It may define absl flags.
+to export what is served; params if its model_fn takes them. It may define absl flags.
 All flags: python -m ec_estimator COMMAND --helpfull. A flag file is a recipe.
 """
 # Flags that a command may insist on -> what each is.
 NEEDED = {
     "model": "--model=pkg.module is needed: where model_fn is defined",
     "pruned": "--pruned=FOLDER is needed: model_dir or save_dir of the pruning run",
+    "model_dir": "--model_dir=FOLDER is needed: where the checkpoints are",
+    "format": f"--format is needed: {', '.join(FORMATS)}",
     "compressor": f"--compressor is needed: {', '.join(ec_flags.COMPRESSORS)}",
 }
 
@@ -46,6 +50,7 @@ COMMANDS = {
     "train": Command(train, ("model", "compressor")),
     "plan": Command(plan, ("model", "compressor")),
     "finetune": Command(finetune, ("model", "pruned")),
+    "export": Command(export.export, ("model", "model_dir", "format"), export.define),
     "report": Command(report.report, ("pruned",), report.define),
 }
 

@@ -5,6 +5,7 @@ from absl import flags
 
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.core.errors import ConfigError
+from ec_estimator.export.formats import FORMATS
 from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.sparsity.sparsifier import Sparsifier
@@ -73,7 +74,7 @@ def define(flag_values=flags.FLAGS):
     flags.DEFINE_multi_enum(
         "export",
         [],
-        ["saved_model", "best", "clean_checkpoint"],
+        ["saved_model", "best", "clean_checkpoint", *FORMATS],
         "what to write to <model_dir>/export when the model is finished; repeatable",
         **options,
     )

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 from absl import flags
 
 from ec_estimator import flags as ec_flags
+from ec_estimator.commands.export import handoff_exporter
 from ec_estimator.commands.module import get, params
 from ec_estimator.core.errors import ConfigError, RunFolderError, UnfinishedError
 from ec_estimator.core.state import open_checkpoint
@@ -14,6 +15,7 @@ from ec_estimator.export.exporters import (
     CleanCheckpointExporter,
     SavedModelExporter,
 )
+from ec_estimator.export.formats import FORMATS
 from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.shrink.finetune import finetune as finetuned
 from ec_estimator.training.loop import train_and_evaluate
@@ -149,5 +151,7 @@ def _evaluate_and_export(estimator, eval_spec):
 def _exporter(kind, module):
     if kind == "clean_checkpoint":
         return CleanCheckpointExporter()
+    if kind in FORMATS:
+        return handoff_exporter(kind, module)
     receiver_fn = get(module, "serving_input_receiver_fn")
     return {"saved_model": SavedModelExporter, "best": BestExporter}[kind](receiver_fn)

@@ -33,7 +33,8 @@ class Format(abc.ABC):
           model: frozen_model.FrozenModel.
           signature: key of model.signatures, the one to be served.
           folder: an empty folder.
-          samples: {input key: array [n, ...]} of the eval input, n >= 1.
+          samples: {input key: array [n, ...]} of the eval input, n >= 1; {} where it
+            does not have these inputs.
 
         Returns:
           Tuple of the names of the files that were written.

@@ -66,6 +66,8 @@ class FrozenModel(NamedTuple):
     outputs: {tensor name: key of scales}, what else is quantized (post_quant).
     scales: {quantizer name: Scale}.
     variables: names of the Const ops that were variables.
+    fake_quant: FrozenModel of the same with the fake-quant ops that it was trained
+      with, where a HandoffExporter has one that is quantized; it has no layers.
     """
 
     graph_def: Any
@@ -73,7 +75,8 @@ class FrozenModel(NamedTuple):
     layers: Dict[str, QuantizedLayer]
     outputs: Dict[str, str]
     scales: Dict[str, Scale]
-    variables: FrozenSet[str]
+    variables: FrozenSet[str] = frozenset()
+    fake_quant: Optional["FrozenModel"] = None
 
 
 def freeze_model(estimator, receiver_fn, checkpoint_path):

@@ -1,7 +1,8 @@
 """ONNX with quantized layers as QuantizeLinear and DequantizeLinear."""
 import os
 
-from ec_estimator.export.format import EngineMissing, ExportError, Format
+from ec_estimator.export.engines import run_engine
+from ec_estimator.export.format import ExportError, Format
 from ec_estimator.export.onnx_convert import OUTPUT, convert
 from ec_estimator.export.onnx_fold import fold
 from ec_estimator.export.onnx_names import shorten
@@ -56,22 +57,9 @@ class OnnxFormat(Format):
         return (FILE,)
 
     def run(self, folder, inputs):
-        answers = _run(os.path.join(folder, FILE), inputs)
+        path = os.path.join(folder, FILE)
+        answers = run_engine(self._target.engine, path, inputs)
         return {
             name[: -len(OUTPUT)] if name.endswith(OUTPUT) else name: answer
             for name, answer in answers.items()
         }
-
-
-def _run(path, inputs):
-    """ONNX Runtime's answers, {output name: array}."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineMissing(
-            f"ONNX Runtime is not installed ({error}); "
-            "pip install 'ec_estimator[onnx]'"
-        ) from error
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs))))

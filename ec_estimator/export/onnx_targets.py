@@ -28,8 +28,10 @@ class Layout(NamedTuple):
 
 
 class Target:
-    """has_rules: whether the file has to keep those of onnx_rules."""
+    """engine: of export.engines that runs its files; has_rules: whether they have to
+    keep those of onnx_rules."""
 
+    engine = "onnxruntime"
     has_rules = False
 
     def refuse_training(self, config):
@@ -66,8 +68,15 @@ class OnnxRuntime(Target):
         return Layout(model.outputs, signed_zero=np.uint8(128))
 
 
+class OpenVINO(Target):
+    """Takes all that ONNX has."""
+
+    engine = "openvino"
+
+
 class TensorRT(Target):
-    """Takes signed integers only, and wants outputs in float."""
+    """Takes signed integers only, and wants outputs in float. It runs on a GPU; what its
+    files say ONNX Runtime computes too."""
 
     has_rules = True
 
@@ -93,6 +102,6 @@ class TensorRT(Target):
 
 TARGETS = {
     "onnxruntime": OnnxRuntime(),
-    "openvino": Target(),
+    "openvino": OpenVINO(),
     "tensorrt": TensorRT(),
 }

@@ -4,7 +4,7 @@ import re
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.op_types import APPLIES, SPARSE_APPLIES
-from ec_estimator.graph.walk import origin
+from ec_estimator.graph.walk import descendants, origin
 
 
 def owner(name, names):
@@ -28,12 +28,14 @@ def model_variables(graph):
 
     All global variables but ours and the optimizer's: its slots (owned by a trainable
     variable; moving averages of weights are kept, models are served from them) and the
-    powers and rates that feed its Apply ops.
+    powers and rates that feed its Apply ops. What gradients are taken through is no
+    slot, whatever its name: spectral normalization keeps `<kernel>/.../u`.
     """
     variables = graph.get_collection("variables")
     names = {v.op.name for v in variables}
     trainable = {v.op.name for v in variables if v.trainable}
     feeds_optimizer = _optimizer_inputs(graph) - {"global_step"}
+    differentiated = {tf_private.forward_op(op) for op in graph.get_operations()}
 
     def belongs_to_model(variable):
         name = variable.op.name
@@ -42,24 +44,29 @@ def model_variables(graph):
         if name in trainable or name.endswith("/ExponentialMovingAverage"):
             return True
         if owner(name, names) in trainable:
-            return False
+            return not differentiated.isdisjoint(descendants([variable.op]))
         return name not in feeds_optimizer
 
     return [variable for variable in variables if belongs_to_model(variable)]
 
 
-def is_optimizers(name, names):
-    """Whether an entry of a checkpoint is the optimizer's, as far as names tell.
+def is_optimizers(name, shapes):
+    """Whether an entry of a checkpoint is the optimizer's, as far as that tells.
 
-    Slots, and what Adam counts its steps with: they must start together. Moving
-    averages of weights are the model's.
+    Slots, and what Adam counts its steps with: they must start together. A slot lies
+    under its variable's name and has its shape, but for the rows and columns that
+    Adafactor sums; moving averages of weights are the model's.
 
     Args:
-      names: of all entries of the checkpoint.
+      shapes: {name: shape} of all entries of the checkpoint.
     """
     if re.search(r"(^|/)beta[12]_power(_\d+)?$", name):
         return True
-    return bool(owner(name, names)) and not name.endswith("/ExponentialMovingAverage")
+    variable = owner(name, shapes)
+    if variable is None or name.endswith("/ExponentialMovingAverage"):
+        return False
+    is_sum = re.search(r"/(Adafactor|adafactor_v[rc]?|vr|vc)(_\d+)?$", name)
+    return bool(is_sum) or list(shapes[name]) == list(shapes[variable])
 
 
 def checkpoint_name(variable):

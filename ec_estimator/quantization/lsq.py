@@ -12,6 +12,7 @@ _GRADIENT = "EcEstimatorStepSize"
 _BY_COLUMNS = "EcEstimatorStepSizes"
 _PASSED_ON = "EcEstimatorPassedOn"
 _FITTED = "EcEstimatorFittedStep"
+_OF_EACH = "EcEstimatorStepSizeOfEach"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +132,40 @@ def frozen_fake_quantize(x, step, low, high, quantizer):
     return op(x, low, high, quantizer.bits, is_narrow, name="quantized")
 
 
+def fake_quantize_each(tensors, steps, quantizer):
+    """`fake_quantize` of several tensors with a step each, in fewer ops.
+
+    Args:
+      tensors: list of float32.
+      steps: float32 `[len(tensors)]`, > 0.
+      quantizer: Quantizer of 2 bits or more.
+    """
+    one = dataclasses.replace(quantizer, steps=0)
+    _, lows, highs = range_of(steps, quantizer)
+    with tf.get_default_graph().gradient_override_map(
+        {"FakeQuantWithMinMaxVars": _PASSED_ON, "IdentityN": _OF_EACH}
+    ):
+        quantized = [
+            frozen_fake_quantize(x, None, low, high, one)
+            for x, low, high in zip(
+                tensors, tf.unstack(lows, len(tensors)), tf.unstack(highs, len(tensors))
+            )
+        ]
+        return tf.identity_n([*quantized, steps])[:-1]
+
+
+@tf.RegisterGradient(_OF_EACH)
+def _gradient_of_each(op, *gradients):
+    """Of the IdentityN that ends `fake_quantize_each`: see _step_size_gradient."""
+    *quantized, steps = op.inputs
+    found = [_parts(q.op, dq) for q, dq in zip(quantized, gradients)]
+    dx, d_low, d_high, inside = zip(*found)
+    lows, highs = (t.op.inputs[0] for t in quantized[0].op.inputs[1:])
+    ends = tf.stack(d_low) * lows + tf.stack(d_high) * highs
+    inside = tf.reshape(tf.concat(inside, 0), vector(-1))
+    return [*dx, (ends + inside) / steps]
+
+
 def _is_narrow(quantizer):
     """At -127 .. 127 the kernels leave their lowest integer away."""
     return quantizer.low == -quantizer.high
@@ -194,8 +229,16 @@ def _step_size_gradient(op, gradient):
     With min = low * s and max = high * s, dL/ds = low * dL/dmin + high * dL/dmax +
     sum(dx * (q - x)) / s. It is given to `max`, a product of s, which passes it on.
     """
-    x, low, high = op.inputs
+    _, low, high = op.inputs
     step = high.op.inputs[0]
+    dx, d_low, d_high, inside = _parts(op, gradient)
+    ends = d_low * low + d_high * high
+    return dx, None, (ends + tf.squeeze(inside)) / step
+
+
+def _parts(op, gradient):
+    """Of FakeQuantWithMinMaxVars: dx, dL/dmin, dL/dmax, `[1, 1]` sum(dx * (q - x))."""
+    x, low, high = op.inputs
     dx, d_low, d_high = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
         gradients=gradient,
         inputs=x,
@@ -209,8 +252,7 @@ def _step_size_gradient(op, gradient):
     inside = tf.matmul(
         tf.reshape(dx, row), tf.reshape(op.outputs[0] - x, row), transpose_b=True
     )
-    ends = d_low * low + d_high * high
-    return dx, None, (ends + tf.squeeze(inside)) / step
+    return dx, d_low, d_high, inside
 
 
 def _one_bit(x, step, quantizer):

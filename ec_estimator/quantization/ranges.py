@@ -12,6 +12,7 @@ from ec_estimator.quantization.anchors import Anchors
 from ec_estimator.quantization.constants import constant, shared, vector
 from ec_estimator.quantization.lsq import (
     fake_quantize,
+    fake_quantize_each,
     frozen_fake_quantize,
     frozen_step,
     range_of,
@@ -127,7 +128,9 @@ class TrainingRanges(Ranges):
             with tf.control_dependencies([remember]):
                 fallback = tf.identity(fallback)
             step = trained_step(step, fallback)
-        return _each(fake_quantize, tensors, [step], quantizer)
+        if len(tensors) == 1:
+            return [fake_quantize(tensors[0], step, quantizer)]
+        return fake_quantize_each(tensors, step, quantizer)
 
     def _is_of_kernel(self, name):
         return name in self.placement.kernels or name.endswith("/winograd_kernel")
@@ -179,7 +182,12 @@ class ServingRanges(Ranges):
                         step = frozen_step(state.step)
                     step = tf.identity(step, "step_size")
                     self._frozen[name] = range_of(step, quantizer)
-        return _each(frozen_fake_quantize, tensors, self._frozen[name], quantizer)
+        limits = self._frozen[name]
+        if len(tensors) == 1:
+            return [frozen_fake_quantize(tensors[0], *limits, quantizer)]
+        each = zip(*(tf.unstack(value, quantizer.steps) for value in limits))
+        one = dataclasses.replace(quantizer, steps=0)
+        return [frozen_fake_quantize(t, *v, one) for t, v in zip(tensors, each)]
 
     @property
     def constants(self):
@@ -213,15 +221,6 @@ def _check_fitted(name, state):
 def scope_of(name):
     """The name scope of a quantizer's ops."""
     return f"{SCOPE}/quantization/{re.sub(r'[^A-Za-z0-9_./-]', '_', name)}/"
-
-
-def _each(op, tensors, limits, quantizer):
-    """Quantizes tensors with `op`, one of lsq's: one, or several with a step each."""
-    if len(tensors) == 1:
-        return [op(tensors[0], *limits, quantizer)]
-    one = dataclasses.replace(quantizer, steps=0)
-    each = zip(*(tf.unstack(value, quantizer.steps) for value in limits))
-    return [op(t, *values, one) for t, values in zip(tensors, each)]
 
 
 def _sample(tensors, rows):

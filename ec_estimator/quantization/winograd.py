@@ -6,7 +6,10 @@ of four by four inputs with 16 multiplications instead of 36.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.quantization.constants import vector
+
 POSITIONS = 16
+_SUM, _DIFFERENCE = "EcEstimatorSum", "EcEstimatorDifference"
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 # The Kronecker product of G with itself takes all nine taps to 16 positions.
 _BOTH = np.kron(_G, _G)
@@ -55,7 +58,7 @@ def convolve(x, kernel, padding, quantize_input, quantize_kernel):
     margins = [margin, 2 * tall + 2 - h - margin], [margin, 2 * wide + 2 - w - margin]
     x = tf.pad(x, [[0, 0], *margins, [0, 0]])
     v = [
-        tf.reshape(part, [-1, channels])
+        tf.reshape(part, vector(-1, channels))
         for row in _transform_input(_split(x, 1, tall))
         for part in _transform_input(_split(row, 2, wide))
     ]
@@ -94,7 +97,26 @@ def _split(x, axis, count):
 
 def _transform_input(d):
     """B^T d along one axis."""
-    return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]
+    with _of_one_shape():
+        return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]
+
+
+def _of_one_shape():
+    """Context in which sums are of tensors of one shape: their gradients need no ops
+    that see to broadcasting."""
+    return tf.get_default_graph().gradient_override_map(
+        {"Add": _SUM, "AddV2": _SUM, "Sub": _DIFFERENCE}
+    )
+
+
+@tf.RegisterGradient(_SUM)
+def _sum_gradient(op, gradient):
+    return gradient, gradient
+
+
+@tf.RegisterGradient(_DIFFERENCE)
+def _difference_gradient(op, gradient):
+    return gradient, -gradient
 
 
 def _transform_kernel(kernel):
@@ -126,13 +148,12 @@ def _join(parts, n, tall, wide, outputs):
     Args:
       parts: 16 of `[tiles, outputs]`, the products at each position.
     """
-    rows = _transform_output([parts[4 * row : 4 * row + 4] for row in range(4)])
-    # Two lists of two: the outputs of every tile.
-    y = [
-        tf.reshape(part, [n, tall, wide, outputs])
-        for row in rows
-        for part in _transform_sums(row)
-    ]
+    with _of_one_shape():
+        rows = _transform_output([parts[4 * row : 4 * row + 4] for row in range(4)])
+        # Two lists of two: the outputs of every tile.
+        parts = [part for row in rows for part in _transform_sums(row)]
+    shape = tf.convert_to_tensor([n, tall, wide, outputs])
+    y = [tf.reshape(part, shape) for part in parts]
     y = tf.stack([tf.stack(y[:2], 3), tf.stack(y[2:], 3)], 2)
     return tf.reshape(y, [n, 2 * tall, 2 * wide, outputs])
 

@@ -9,6 +9,7 @@ from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.finished import FOLDER, FinishedExporter, FinishedOnly
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
+from ec_estimator.export.handoff import HandoffExporter
 from ec_estimator.report.summary import Summary
 from ec_estimator.training.attachment import as_compressors
 from ec_estimator.training.progress import ProgressBar
@@ -36,7 +37,8 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
       As tf.estimator.train_and_evaluate: (evaluation, exports).
 
     Raises:
-      ConfigError: `max_steps` is too small; the message names the steps needed.
+      ConfigError: `max_steps` is too small; the message names the steps needed. Or a
+        HandoffExporter could not write what would be trained; it says what to change.
       PlanError: nothing to compress with, or `compressor` given twice; before
         training, an Estimator whose `train` builds another model_fn than its own.
     """
@@ -52,6 +54,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     if model is not None:
         schedules = {c.name: c.schedule for c in model.compressors}
         _check_steps(schedules, train_spec.max_steps)
+        _check_exporters(eval_spec.exporters, model.compressors)
         # A user who goes on with the Estimator would export a model without ops that
         # were trained, such as quantizers.
         tf_private.set_model_fn(given, model_fn)
@@ -134,6 +137,14 @@ def _check_steps(schedules, max_steps):
                 f"{schedule.num_trials} trials every {schedule.step_interval} steps "
                 f"from step {schedule.start_step} need {schedule.last_step}"
             )
+
+
+def _check_exporters(exporters, compressors):
+    for exporter in exporters:
+        if isinstance(exporter, HandoffExporter):
+            reason = exporter.refuse_training([c.config for c in compressors])
+            if reason:
+                raise ConfigError(f"exporter {exporter.name!r}: {reason}")
 
 
 def _finished_only(exporter):

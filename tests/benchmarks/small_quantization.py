@@ -163,9 +163,14 @@ class Setting:
                     os.path.join(folder, f"{bits}_{rule}"),
                     dense,
                 )
+                # A rule may lead step sizes to NaN, or below zero.
+                try:
+                    accuracy = round(self.accuracy(estimator), 4)
+                except tf.errors.InvalidArgumentError:
+                    accuracy = None
                 yield {
                     **{name: key[name] for name in KEY},
-                    "accuracy": round(self.accuracy(estimator), 4),
+                    "accuracy": accuracy,
                     "last_loss": round(float(np.mean(self.losses.values[-LAST:])), 6),
                     "seconds": round(time.time() - began, 1),
                 }

@@ -167,11 +167,11 @@ def trained_by(rule, rate, batch):
         yield
 
 
-def _scaled(x, limits, quantizer, batch):
+def _scaled(x, step, quantizer, batch):
     """lsq.fake_quantize with LSQ's gradient scale, 1 / sqrt(N * high): N is how many
     values one step quantizes, of activations those of one example."""
     count = tf.cast(tf.size(x), tf.float32) / (quantizer.steps or batch)
     scale = tf.math.rsqrt(tf.maximum(count, 1.0) * quantizer.high)
-    step = limits.step * scale
-    step += tf.stop_gradient(limits.step - step)
-    return lsq.fake_quantize(x, lsq.range_of(step, quantizer), quantizer)
+    scaled = step * scale
+    scaled += tf.stop_gradient(step - scaled)
+    return lsq.fake_quantize(x, scaled, quantizer)

@@ -4,7 +4,12 @@ import tensorflow.compat.v1 as tf
 from tensorflow.contrib import opt
 
 from ec_estimator.core.state import create_variable
-from ec_estimator.graph.variables import checkpoint_name, model_variables, owner
+from ec_estimator.graph.variables import (
+    checkpoint_name,
+    is_optimizers,
+    model_variables,
+    owner,
+)
 
 
 @pytest.mark.parametrize(
@@ -126,3 +131,40 @@ def test_the_checkpoint_name_is_what_a_saver_writes(tmp_path, resource):
         path = tf.train.Saver().save(session, str(tmp_path / "model"))
         found = {checkpoint_name(variable) for variable in tf.global_variables()}
     assert found == set(tf.train.load_checkpoint(path).get_variable_to_shape_map())
+
+
+def spectral_norm(x):
+    """A dense layer whose kernel is divided by its norm, with state under its name."""
+    kernel = tf.get_variable("sn/kernel", [4, 3])
+    u = tf.get_variable("sn/kernel/sn/u", [1, 3], trainable=False)
+    v = tf.nn.l2_normalize(tf.matmul(u, kernel, transpose_b=True))
+    new = tf.nn.l2_normalize(tf.matmul(v, kernel))
+    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, u.assign(new))
+    return tf.matmul(x, kernel / tf.matmul(tf.matmul(v, kernel), u, transpose_b=True))
+
+
+def test_state_under_a_kernels_name_is_the_models_if_the_forward_pass_reads_it():
+    with tf.Graph().as_default() as graph:
+        loss = tf.reduce_mean(tf.square(spectral_norm(tf.ones([2, 4]))))
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            tf.train.AdamOptimizer().minimize(loss)
+        assert names(model_variables(graph)) == {"sn/kernel", "sn/kernel/sn/u"}
+
+
+@pytest.mark.parametrize(
+    "name,expected",
+    [
+        ("w/Adam", True),
+        ("w/adam_m", True),
+        ("w/Adafactor_1", True),
+        ("w/sn/u", False),
+        ("w/ExponentialMovingAverage", False),
+        ("beta1_power", True),
+        ("w", False),
+    ],
+)
+def test_of_a_checkpoint_slots_are_told_by_name_and_shape(name, expected):
+    shapes = {"w": [4, 3], "w/Adam": [4, 3], "w/adam_m": [4, 3], "beta1_power": []}
+    shapes.update({"w/Adafactor_1": [4], "w/sn/u": [1, 3]})
+    shapes["w/ExponentialMovingAverage"] = [4, 3]
+    assert is_optimizers(name, shapes) == expected

@@ -146,7 +146,7 @@ def heads_by_einsum(features, labels, mode):
     return classifier(mode, logits, labels)
 
 
-TOKENS, TIME = 3, 4
+TOKENS, TIME, BEAMS = 3, 4, 2
 
 
 def _decode(tokens, memory):
@@ -161,28 +161,42 @@ def _decode(tokens, memory):
 
 
 def translation(features, labels, mode):
-    """An encoder and a decoder with attention: teacher forcing, greedy in PREDICT."""
+    """An encoder and a decoder with attention: taught, in PREDICT a beam search."""
     memory = tf.layers.dense(features["x"], 8, tf.nn.relu, name="encoder")
     target = tf.tile(labels[:, None], [1, TIME]) if labels is not None else None
     if mode != MODES.PREDICT:
         logits = _decode(target, memory)
         loss = tf.losses.sparse_softmax_cross_entropy(target, logits)
         return spec(mode, logits, loss)
-    start = tf.zeros([tf.shape(memory)[0], 1], tf.int32)
+    return spec(mode, _beam_search(memory))
 
-    def step(turn, tokens, _):
+
+def _beam_search(memory):
+    """[batch, BEAMS], the scores of the best sequences."""
+    batch = tf.shape(memory)[0]
+    # One row after the other for each beam of a sentence.
+    memory = tf.reshape(tf.tile(memory[:, None], [1, BEAMS, 1, 1]), [-1, TIME, 8])
+    first = tf.range(batch)[:, None] * BEAMS
+
+    def step(turn, tokens, scores):
         logits = _decode(tokens, memory)[:, -1]
-        chosen = tf.argmax(logits, 1, output_type=tf.int32)
-        return turn + 1, tf.concat([tokens, chosen[:, None]], 1), logits
+        found = tf.reshape(tf.nn.log_softmax(logits), [batch, BEAMS, TOKENS])
+        found = tf.reshape(found + scores[:, :, None], [batch, BEAMS * TOKENS])
+        scores, chosen = tf.nn.top_k(found, BEAMS)
+        kept = tf.gather(tokens, tf.reshape(first + chosen // TOKENS, [-1]))
+        tokens = tf.concat([kept, tf.reshape(chosen % TOKENS, [-1, 1])], 1)
+        return turn + 1, tokens, scores
 
-    logits = tf.zeros([tf.shape(memory)[0], TOKENS])
-    _, _, logits = tf.while_loop(
+    start = tf.zeros([batch * BEAMS, 1], tf.int32)
+    # All beams begin alike: all but one are out at first.
+    scores = tf.tile([[0.0] + [-1e9] * (BEAMS - 1)], [batch, 1])
+    _, _, scores = tf.while_loop(
         lambda turn, *_: turn < TIME,
         step,
-        [0, start, logits],
-        [tf.TensorShape([])] + [tf.TensorShape([None, n]) for n in (None, TOKENS)],
+        [0, start, scores],
+        [tf.TensorShape([])] + [tf.TensorShape([None, n]) for n in (None, BEAMS)],
     )
-    return spec(mode, logits)
+    return scores
 
 
 def adversarial(features, labels, mode):

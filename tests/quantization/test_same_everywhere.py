@@ -82,7 +82,7 @@ class TestKernels:
             ["heads/w", "Out/kernel"],
         )
 
-    def test_of_a_decoder_that_is_taught_and_then_decodes_in_a_loop(self, tmp_path):
+    def test_of_a_decoder_that_is_taught_and_then_searches_in_a_loop(self, tmp_path):
         estimator = trained(mode_models.translation, tmp_path, SEQUENCES)
         path = export(estimator, QUARTETS)
         same = assert_same(everywhere(estimator, SEQUENCES, path))

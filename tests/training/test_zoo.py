@@ -55,10 +55,17 @@ def test_ratio_0_trains_bit_identically_from_random_initial_values(model, tmp_pa
 
 
 @pytest.mark.parametrize("model", NAMES)
-def test_kernels_reach_the_target_and_stay_there(model, tmp_path):
-    _, values = train(
-        model, tmp_path, sparsify(target_sparse_ratio=0.6, sparse_block_shape=(1, 4))
+def test_kernels_reach_the_target_and_an_export_predicts_the_same(model, tmp_path):
+    estimator, input_fn = MODELS[model](
+        str(tmp_path), sparsify(target_sparse_ratio=0.6, sparse_block_shape=(1, 4))
     )
+    estimator.train(input_fn, max_steps=5)
+    check_target(tmp_path)
+    check_export(tmp_path, estimator, input_fn)
+
+
+def check_target(tmp_path):
+    values = checkpoint(str(tmp_path))
     plan = ec.core.folder.RunFolder(str(tmp_path / "compression")).read_json(
         "plan.json"
     )
@@ -70,13 +77,7 @@ def test_kernels_reach_the_target_and_stay_there(model, tmp_path):
         assert 0.6 * weights - 4 < zeros <= 0.6 * weights + 1e-3, name
 
 
-@pytest.mark.parametrize("model", NAMES)
-def test_export_predicts_what_the_wrapped_estimator_predicts(model, tmp_path):
-    estimator, input_fn = MODELS[model](
-        str(tmp_path), sparsify(target_sparse_ratio=0.6, step_interval=1)
-    )
-    estimator.train(input_fn, max_steps=3)
-
+def check_export(tmp_path, estimator, input_fn):
     def one_batch():
         return input_fn().take(1)
 

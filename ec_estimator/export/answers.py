@@ -1,0 +1,40 @@
+"""What a model answers, batch by batch."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+# Where the model leaves it open. Large ones fill the memory with activations.
+_BATCH = 32
+
+
+def in_batches(run, inputs, size):
+    """Runs a model on all inputs.
+
+    Args:
+      run: callable({input key: array}) -> {output key: array}.
+      inputs: {input key: array [n, ...]}, n >= 1.
+      size: examples a batch; None: any number.
+
+    Returns:
+      {output key: array [n, ...]}.
+    """
+    step = size or _BATCH
+    count = len(next(iter(inputs.values())))
+    parts = [
+        run({key: array[start : start + step] for key, array in inputs.items()})
+        for start in range(0, count, step)
+    ]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def saved_model_answers(path, signature, inputs, size):
+    """TensorFlow's answers, of a signature of a SavedModel; see `in_batches`."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        loaded = tf.saved_model.load(session, [tf.saved_model.SERVING], path)
+        ends = loaded.signature_def[signature]
+        outputs = {key: info.name for key, info in ends.outputs.items()}
+
+        def run(batch):
+            feeds = {ends.inputs[key].name: array for key, array in batch.items()}
+            return session.run(outputs, feeds)
+
+        return in_batches(run, inputs, size)
