@@ -75,8 +75,9 @@ class OpenVINO(Target):
 
 
 class TensorRT(Target):
-    """Takes signed integers only, and wants outputs in float. It runs on a GPU; what its
-    files say ONNX Runtime computes too."""
+    """Takes signed integers only, and wants outputs in float.
+
+    It runs on a GPU only; what its files say is computed by ONNX Runtime."""
 
     has_rules = True
 

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import onnx
+import onnxruntime
 import tensorflow.compat.v1 as tf
 from onnx import numpy_helper
 
@@ -103,6 +104,19 @@ def _examples(input_fn, count):
         else random.randint(0, 50, (count,) + value.shape[1:]).astype(value.dtype)
         for name, value in features.items()
     }
+
+
+def evaluate(folder, inputs):
+    """What a file says, op by op: nothing is made one integer op of."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
+    session = onnxruntime.InferenceSession(
+        os.path.join(folder, FILE), options, providers=["CPUExecutionProvider"]
+    )
+    names = [port.name for port in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs)))
 
 
 def assert_same(answers, expected, share=1.0):

@@ -102,9 +102,9 @@ def test_a_batch_norm_turns_signs_and_scales_steps(tmp_path):
         return tf.layers.dense(tf.reduce_mean(tf.nn.relu(x), [1, 2]), models.CLASSES)
 
     run = run_of(network, tmp_path, quantizer())
-    made, folder, model = run.write("tensorrt")
+    _, folder, model = run.write("tensorrt")
     assert onnx_runs.count(model, "BatchNormalization") == 0
-    answers = made.run(folder, run.inputs)
+    answers = onnx_runs.evaluate(folder, run.inputs)
     onnx_runs.assert_same(answers, run.reference(), ON_THE_GRID)
 
     value, steps = trained(run, "conv/kernel")
