@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -17,6 +17,7 @@ from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.model_fn import uncompressed
 from ec_estimator.core.state import SCOPE, open_checkpoint
+from ec_estimator.graph.op_types import VARIABLE_OPS
 from ec_estimator.quantization.match import Binding
 from ec_estimator.quantization.placement import QuantizedLayer, read_placement
 from ec_estimator.quantization.quantizer import check_found
@@ -64,6 +65,7 @@ class FrozenModel(NamedTuple):
       their `quantizer` a key of scales.
     outputs: {tensor name: key of scales}, what else is quantized (post_quant).
     scales: {quantizer name: Scale}.
+    variables: names of the Const ops that were variables.
     fake_quant: FrozenModel of the same with the fake-quant ops that it was trained
       with, where a HandoffExporter has one that is quantized; it has no layers.
     """
@@ -73,6 +75,7 @@ class FrozenModel(NamedTuple):
     layers: Dict[str, QuantizedLayer]
     outputs: Dict[str, str]
     scales: Dict[str, Scale]
+    variables: FrozenSet[str] = frozenset()
     fake_quant: Optional["FrozenModel"] = None
 
 
@@ -139,7 +142,13 @@ def _freeze(path, placement, checkpoint_path):
         graph_def = tf.graph_util.convert_variables_to_constants(
             session, graph.as_graph_def(), sorted(ends)
         )
-    return FrozenModel(graph_def, signatures, layers, outputs, scales)
+        kept = {node.name for node in graph_def.node}
+        variables = frozenset(
+            op.name
+            for op in graph.get_operations()
+            if op.type in VARIABLE_OPS and op.name in kept
+        )
+    return FrozenModel(graph_def, signatures, layers, outputs, scales, variables)
 
 
 def _scales(placement, checkpoint_path):
