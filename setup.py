@@ -38,9 +38,17 @@ DEMO = ["scikit-learn"]
 # The HTML page of `python -m ec_estimator report`.
 REPORT = ["jinja2>=3", "matplotlib>=3.3"]
 
+# The last versions that work beside TensorFlow 1.15's protobuf and NumPy.
+ONNX = ["onnx==1.14.1", "tf2onnx==1.16.1", "protobuf>=3.20.2"]
+
+# Its files' format is that of the converter; it has a wheel for Python 3.7.
+MNN = ["MNN==3.6.0"]
+
 DEV = [
     *DEMO,
     *REPORT,
+    *ONNX,
+    *MNN,
     "hypothesis",
     "pytest",
     "pytest-xdist",
@@ -60,7 +68,13 @@ setup(
     packages=find_packages(include=["ec_estimator", "ec_estimator.*"]),
     package_data={"ec_estimator.report": ["page.html"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"demo": DEMO, "report": REPORT, "dev": DEV},
+    extras_require={
+        "demo": DEMO,
+        "report": REPORT,
+        "onnx": ONNX,
+        "mnn": MNN,
+        "dev": DEV,
+    },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.6",
