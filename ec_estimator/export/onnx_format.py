@@ -7,7 +7,10 @@ from ec_estimator.export.onnx_convert import OUTPUT, convert
 from ec_estimator.export.onnx_fold import fold
 from ec_estimator.export.onnx_names import shorten
 from ec_estimator.export.onnx_rules import broken_rules
-from ec_estimator.export.onnx_shapes import read_shapes_of_integers
+from ec_estimator.export.onnx_shapes import (
+    move_before_rounding,
+    read_shapes_of_integers,
+)
 from ec_estimator.export.onnx_targets import TARGETS
 
 FILE = "model.onnx"
@@ -38,6 +41,8 @@ class OnnxFormat(Format):
         fold(made)
         if layout.moves_integers:
             read_shapes_of_integers(made)
+        else:
+            move_before_rounding(made)
         shorten(made)
         try:
             onnx.checker.check_model(made, full_check=True)

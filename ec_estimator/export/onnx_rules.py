@@ -84,6 +84,9 @@ class _Rules:
             yield f"integers of a kernel have to be int8, are {integers.dtype}"
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         for reader, index in self._readers.get(node.output[0], []):
+            # Inside of a loop the parser looks itself.
+            if index is None:
+                continue
             wanted = kernel_axis(reader, index, integers.ndim)
             if np.size(self._constants.get(node.input[1])) > 1 and axis != wanted:
                 yield (

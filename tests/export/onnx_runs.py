@@ -15,7 +15,7 @@ from tests.shrink.networks import IMAGE, SMALL
 
 # Engines add in another order than TensorFlow, relative to the largest answer. A sum
 # that lies between two integers may be rounded to the other one: that example is off.
-ROUNDING, ON_THE_GRID = 1e-5, 0.9
+ROUNDING, ON_THE_GRID, A_STEP = 1e-5, 0.5, 0.05
 FAST = dict(signed="auto", post_quant=True)
 
 
@@ -129,6 +129,7 @@ def assert_same(answers, expected, share=1.0):
         off = np.abs(answers[name].astype(float) - value).reshape(len(value), -1)
         limit = ROUNDING * np.abs(value).max()
         assert np.mean(off.max(1) <= limit) >= share, (name, off.max(), limit)
+        assert off.max() <= A_STEP * np.abs(value).max(), (name, off.max())
 
 
 def initializers(model):

@@ -17,7 +17,7 @@ MODELS = (
     *("layers", "mobile_net", "u_net", "rank3_dense", "dnn"),
     *("keras_layers", "keras_estimator", "conv1d", "slim", "shared", "dense_net"),
     *("transformer", "dynamic_rnn", "wide_and_deep", "transposed", "vgg"),
-    *("squeeze_and_excite", "literal_constants", "batch_norm_placeholder"),
+    *("squeeze_and_excite", "batch_norm_placeholder"),
     "slim_resnet_v2",
 )
 TESTED = MODELS[:5]
