@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo engines test test-all lint format clean
+.PHONY: help demo handoff engines test test-all lint format clean
 
 PYTHON_FILES := ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
@@ -16,6 +16,9 @@ help: ## List the targets
 
 demo: .venv/.installed ## Train, compress and report on a small data set
 	.venv/bin/python -m examples.digits
+
+handoff: .venv/.installed engines ## Prune, quantize and serve it in ONNX Runtime
+	.venv/bin/python -m examples.digits_handoff
 
 engines: .venv-engines/.installed ## Install ONNX Runtime, OpenVINO and TensorRT-RTX
 
@@ -36,7 +39,7 @@ format: .venv/.installed ## Rewrite the code as lint wants it
 
 clean: ## Remove the environment and all that was generated
 	rm -rf .venv .venv-engines build dist *.egg-info .pytest_cache .hypothesis
-	rm -rf .ruff_cache demo_output
+	rm -rf .ruff_cache demo_output demo_handoff
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an installation that broke off is taken up again.

@@ -48,6 +48,8 @@ DEV = [
     *DEMO,
     *REPORT,
     *ONNX,
+    # Computes files as they are written, op by op, beside TensorFlow.
+    "onnxruntime==1.10.0",
     *MNN,
     "hypothesis",
     "pytest",

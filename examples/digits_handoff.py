@@ -81,6 +81,7 @@ def main(arguments):
         ec.PrunerConfig(
             compression_ratio=0.5,
             ratio_metric="macs",
+            channel_align=8,
             step_interval=max(1, steps // 10),
             num_trials=7,
         )

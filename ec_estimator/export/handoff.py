@@ -99,7 +99,9 @@ class HandoffExporter(FinishedExporter):
             tf.logging.info("Exporter %s: %r is there already.", self.name, target)
             return target
         run = RunFolder(os.path.join(estimator.model_dir, FOLDER))
-        with tempfile.TemporaryDirectory() as folder:
+        # While an Estimator trains the default graph is that of the training, and
+        # converters would take its collections for the model's.
+        with tf.Graph().as_default(), tempfile.TemporaryDirectory() as folder:
             written = self._write(estimator, checkpoint_path, folder)
             content = {"format": self._format.name, **source, **written}
             content.update(compressors=run.configs(), versions=VERSIONS)

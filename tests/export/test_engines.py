@@ -197,7 +197,7 @@ class InferenceSession:
     [
         ("/no/such/python", "openvino: /no/such/python does not start: .*No such file"),
         (str(Path(__file__).parent), "does not start: .*Permission denied"),
-        (sys.executable, "ModuleNotFoundError: No module named 'on.*; run 'make engin"),
+        (sys.executable, "ModuleNotFoundError: No module named 'o.*; run 'make engin"),
     ],
 )
 def test_a_python_that_has_no_engine(files, monkeypatch, python, message):
