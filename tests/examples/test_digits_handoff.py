@@ -3,9 +3,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from examples import digits
 
 
+# tests/export/ has each of its steps.
+@pytest.mark.slow
 def test_the_compressed_model_is_served_smaller_and_as_good(tmp_path):
     folder = tmp_path / "demo"
     result = subprocess.run(

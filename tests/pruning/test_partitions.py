@@ -68,6 +68,8 @@ def test_masks_artifact_and_small_network_of_partitioned_kernels(tmp_path):
     )
 
 
+# tests/training/test_kill.py restarts a model whose kernels are whole.
+@pytest.mark.slow
 def test_a_restart_of_partitioned_kernels_ends_with_the_same_bits(tmp_path):
     train(str(tmp_path / "whole"), 8)
     for stop in (1, 4, 8):

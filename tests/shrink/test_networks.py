@@ -104,8 +104,9 @@ def check_training(folder, estimator, model_fn, input_fn):
 
 # In few networks ratios other than 0.5 lead to other code than in this one.
 OF_EVERY_RATIO = ("vgg",)
-# Their smaller twins: residual, test_the_residual_stream_of_slims_resnet_is_cut.
-LARGE = ("slim_resnet_v1", "slim_resnet_v2")
+# Their smaller twins: residual, test_the_residual_stream_of_slims_resnet_is_cut, and
+# tests/pruning/test_pruner.py's transformer.
+LARGE = ("slim_resnet_v1", "slim_resnet_v2", "transformer")
 
 
 def ratios(name):

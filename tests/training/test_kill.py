@@ -91,10 +91,16 @@ def assert_ends_like(folder, untouched):
             "pruning", ["step:1", "trial:1:before", "step:5"], marks=pytest.mark.slow
         ),
         ("pruning", ["trial:2:selected", "trial:3:applied", "trial:4:recorded"]),
-        ("pruning", ["save:6", "trial:3:selected", "step:13"]),
+        pytest.param(
+            "pruning", ["save:6", "trial:3:selected", "step:13"], marks=pytest.mark.slow
+        ),
         # A quantizer's trials come before steps 2, 5, 8 and 11.
         ("quantization", ["step:1", "trial:1:before", "step:3"]),
-        ("quantization", ["trial:2:selected", "trial:3:applied", "trial:4:recorded"]),
+        pytest.param(
+            "quantization",
+            ["trial:2:selected", "trial:3:applied", "trial:4:recorded"],
+            marks=pytest.mark.slow,
+        ),
         ("sparse_quantization", ["save:6", "trial:2:applied", "step:13"]),
     ],
 )
