@@ -3,7 +3,7 @@ from ec_estimator import extend, flags
 from ec_estimator.channels.overview import channel_groups
 from ec_estimator.channels.rules import channel_rule
 from ec_estimator.config import PrunerConfig, QuantizerConfig, SparsifierConfig
-from ec_estimator.core.compressor import Attached, Compressor, TrialReport
+from ec_estimator.core.compressor import Attached, Compressor
 from ec_estimator.core.errors import (
     CompressionError,
     ConfigError,
@@ -12,6 +12,7 @@ from ec_estimator.core.errors import (
     UnfinishedError,
 )
 from ec_estimator.core.finished import FinishedOnly, unfinished_export
+from ec_estimator.core.report import TrialReport
 from ec_estimator.export.checkpoint import write_clean_checkpoint
 from ec_estimator.export.exporters import (
     BestExporter,

@@ -8,7 +8,7 @@ import dataclasses
 from typing import Tuple
 
 from ec_estimator.core import fields
-from ec_estimator.core.compressor import EveryStep, Report, Settled
+from ec_estimator.core.compressor import EveryStep, Settled
 from ec_estimator.core.fields import (
     Rule,
     boolean,
@@ -21,6 +21,7 @@ from ec_estimator.core.fields import (
     ratio,
     subset,
 )
+from ec_estimator.core.report import Report
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.updates import remove

@@ -241,3 +241,13 @@ def test_importing_every_module_changes_nothing(tmp_path):
     changed, missing = output.splitlines()
     assert changed == "[]"
     assert missing == "[]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            lines = [n.lineno for n in ast.walk(node) if hasattr(n, "lineno")]
+            assert max(lines) - node.lineno < 50, node.name

@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.planned import planned_channels
-from ec_estimator.core.compressor import Attached, EveryStep, TrialReport
+from ec_estimator.core.compressor import Attached, EveryStep
 from ec_estimator.core.errors import CompressionError
+from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors

@@ -4,7 +4,7 @@ from typing import Any, Dict
 
 import numpy as np
 
-from ec_estimator.core.compressor import Report
+from ec_estimator.core.report import Report
 from ec_estimator.quantization.placement import Placement
 
 

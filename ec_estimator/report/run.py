@@ -20,7 +20,7 @@ class CompressorReport:
     """What one compressor of a run did.
 
     left_alone: {op of a layer: why it is not compressed}.
-    layers, totals: after trial `trial` of `num_trials`; see core.compressor.Report.
+    layers, totals: after trial `trial` of `num_trials`; see core.report.Report.
     curves: {what: {of which kernel or tensor: [[step, number]]}}, a point each trial;
       of a range its upper end.
     """

@@ -10,7 +10,7 @@ def scalars(name, trial, schedule, report):
       name: of the compressor.
       trial: its number.
       schedule: core.schedule.Schedule.
-      report: core.compressor.Report.
+      report: core.report.Report.
 
     Returns:
       tf.Summary.

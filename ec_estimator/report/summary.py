@@ -37,7 +37,7 @@ class Summary:
         Args:
           name: of the compressor.
           trial: its number, of core.schedule.Schedule `schedule`.
-          report: core.compressor.Report.
+          report: core.report.Report.
           layers: [graph.coverage.Coverage] of the model.
         """
         sizes = {layer.kernel: layer.weights for layer in layers if layer.kernel}

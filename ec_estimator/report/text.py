@@ -37,7 +37,7 @@ def format_summary(content):
 
 
 def table(layers):
-    """Rows of a core.compressor.Report as (column names, rows of cells, indices of the
+    """Rows of a core.report.Report as (column names, rows of cells, indices of the
     columns that hold numbers)."""
     columns = list(dict.fromkeys(name for row in layers for name in row))
     values = [[row.get(name) for name in columns] for row in layers]
@@ -51,14 +51,14 @@ def table(layers):
 
 
 def totals_line(totals):
-    """The totals of a core.compressor.Report, in a line."""
+    """The totals of a core.report.Report, in a line."""
     return ", ".join(
         f"{name.replace('_', ' ')} {cell(value)}" for name, value in totals.items()
     )
 
 
 def cell(value):
-    """A value of a core.compressor.Report for a table."""
+    """A value of a core.report.Report for a table."""
     if value is None:
         return ""
     if isinstance(value, dict):

@@ -3,8 +3,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import SparsifierConfig
-from ec_estimator.core.compressor import Attached, Compressor, EveryStep, TrialReport
+from ec_estimator.core.compressor import Attached, Compressor, EveryStep
 from ec_estimator.core.errors import CompressionError
+from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.kernels import from_matrix, to_matrix
