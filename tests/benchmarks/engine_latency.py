@@ -7,7 +7,6 @@ ratio to the same engine's float. Models have values of two training steps on no
 latency does not depend on them. A row is written as soon as it is known; rows that are
 there are not run again.
 """
-import json
 import os
 import tempfile
 
@@ -130,17 +129,9 @@ def rows(net, form):
             }
 
 
-def written():
-    path = os.path.join(record.RESULTS, FLAGS.results + ".json")
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return json.load(file)["rows"]
-
-
 def main(_):
     tf.logging.set_verbosity(tf.logging.ERROR)
-    done = written()
+    done = record.rows(FLAGS.results)
     for net in FLAGS.nets:
         for form in FLAGS.forms:
             if any(row["net"] == net and row["form"] == form for row in done):

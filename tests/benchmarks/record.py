@@ -47,6 +47,15 @@ def save(name, module, figures, placeholders=None):
     print(f"written: {os.path.relpath(path)}")
 
 
+def rows(name):
+    """The rows that results/<name>.json has so far."""
+    path = os.path.join(RESULTS, name + ".json")
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return json.load(file)["rows"]
+
+
 def flavour():
     """ "intel" for a TensorFlow built with MKL, else "stock"."""
     return "intel" if pywrap_tensorflow.IsMklEnabled() else "stock"

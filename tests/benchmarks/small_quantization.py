@@ -10,7 +10,6 @@ soon as it is known; rows that are there are not run again. It takes one core: o
 with other --tasks, --optimizers or --seeds can run at the same time.
 """
 import functools
-import json
 import os
 import tempfile
 import time
@@ -194,15 +193,6 @@ def key_of(row):
     return tuple(row[name] for name in KEY)
 
 
-def written():
-    """The rows of the results file."""
-    path = os.path.join(record.RESULTS, FLAGS.results + ".json")
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return json.load(file)["rows"]
-
-
 def main(_):
     tf.logging.set_verbosity(tf.logging.ERROR)
     for task in FLAGS.tasks:
@@ -211,17 +201,18 @@ def main(_):
             continue
         for optimizer in FLAGS.optimizers:
             for seed in map(int, FLAGS.seeds):
-                done = {key_of(row) for row in written()}
+                done = {key_of(row) for row in record.rows(FLAGS.results)}
                 for row in Setting(task, optimizer, seed).rows(done):
                     print(row, flush=True)
                     # Read again: others may have written meanwhile.
                     record.save(
                         FLAGS.results,
                         "tests.benchmarks.small_quantization",
-                        {"rows": [*written(), row]},
+                        {"rows": [*record.rows(FLAGS.results), row]},
                         PLACEHOLDERS,
                     )
-    rows = [[row[name] for name in (*KEY, "accuracy")] for row in written()]
+    done = record.rows(FLAGS.results)
+    rows = [[row[name] for name in (*KEY, "accuracy")] for row in done]
     record.print_table((*KEY, "accuracy"), rows)
 
 
