@@ -142,7 +142,7 @@ class RunFolder:
         """
         plan = self.read_json("plan.json")
         details = plan.get("details") if plan is not None else {}
-        if not _is_table(details):
+        if not isinstance(details, dict):
             raise RunFolderError(
                 f"{self.file('plan.json')!r} is damaged (no 'details'); restore it"
             )
@@ -208,7 +208,7 @@ class RunFolder:
     def _check_details(self, known, plan):
         before, now = known.get("details"), json.loads(json.dumps(plan["details"]))
         for name in now:
-            if not _is_table(before) or before.get(name) != now[name]:
+            if not isinstance(before, dict) or before.get(name) != now[name]:
                 raise RunFolderError(
                     f"the plan {self.file('plan.json')!r} no longer fits the model: "
                     f"{name} would be put into other layers, or in another way, than "
