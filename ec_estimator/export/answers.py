@@ -23,7 +23,11 @@ def in_batches(run, inputs, size):
         run({key: array[start : start + step] for key, array in inputs.items()})
         for start in range(0, count, step)
     ]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    # A scalar has no axis to be joined on.
+    return {
+        key: np.concatenate([np.atleast_1d(part[key]) for part in parts])
+        for key in parts[0]
+    }
 
 
 def saved_model_answers(path, signature, inputs, size):

@@ -23,6 +23,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.export import blade_optimize
 from ec_estimator.export.format import EngineMissing, Format
 from ec_estimator.export.handoff_data import (
+    check_tables,
     quantized_tensors,
     tensor_name,
     write_examples,
@@ -40,6 +41,8 @@ class BladeFormat(Format):
     name = "blade"
 
     def write(self, model, signature, folder, samples):
+        for frozen in filter(None, (model, model.fake_quant)):
+            check_tables(self.name, frozen.graph_def)
         ends = model.signatures[signature]
         examples = {ends.inputs[key].tensor: array for key, array in samples.items()}
         files = list(write_examples(folder, self.name, examples))

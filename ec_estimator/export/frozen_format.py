@@ -10,9 +10,8 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.folder import write_atomically
-from ec_estimator.export.format import ExportError, Format
-
-_TABLES = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2")
+from ec_estimator.export.format import Format
+from ec_estimator.export.handoff_data import check_tables
 
 
 class FrozenGraphFormat(Format):
@@ -26,7 +25,7 @@ class FrozenGraphFormat(Format):
             graphs["fake_quant.pb"] = model.fake_quant
         names = {}
         for file, frozen in graphs.items():
-            _check_tables(frozen.graph_def)
+            check_tables(self.name, frozen.graph_def)
             with open(os.path.join(folder, file), "wb") as stream:
                 stream.write(frozen.graph_def.SerializeToString(deterministic=True))
             ends = frozen.signatures[signature]
@@ -52,14 +51,4 @@ class FrozenGraphFormat(Format):
             return session.run(
                 names[file]["outputs"],
                 {tensors[key]: array for key, array in inputs.items()},
-            )
-
-
-def _check_tables(graph_def):
-    for node in graph_def.node:
-        if node.op in _TABLES:
-            raise ExportError(
-                f"frozen_graph: {node.name!r} is a lookup table, which a frozen graph "
-                "has no way to fill; leave it out of what is served, or export a "
-                "SavedModel"
             )

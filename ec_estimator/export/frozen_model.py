@@ -3,9 +3,7 @@
 What engines read. A quantized model is handed over without fake-quant ops: each format
 has its own way to say where a tensor is rounded, and to which integers.
 """
-import contextlib
 import os
-import shutil
 import tempfile
 from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
@@ -99,7 +97,7 @@ def freeze_model(estimator, receiver_fn, checkpoint_path):
     run = RunFolder(os.path.join(estimator.model_dir, FOLDER))
     stored = run.details().get(NAME)
     placement = read_placement(stored) if stored is not None else None
-    with _temporary_folder() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = plain.export_saved_model(
             folder, receiver_fn, checkpoint_path=checkpoint_path
         )
@@ -137,7 +135,8 @@ def _freeze(path, placement, checkpoint_path):
         ends = {
             port.tensor.split(":")[0]
             for signature in signatures.values()
-            for port in signature.outputs.values()
+            # An input that no output needs is served all the same.
+            for port in (*signature.inputs.values(), *signature.outputs.values())
         }
         graph_def = tf.graph_util.convert_variables_to_constants(
             session, graph.as_graph_def(), sorted(ends)
@@ -177,12 +176,3 @@ def _size(shape):
     if shape.unknown_rank:
         return None
     return tuple(None if d.size == -1 else int(d.size) for d in shape.dim)
-
-
-@contextlib.contextmanager
-def _temporary_folder():
-    folder = tempfile.mkdtemp()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

@@ -119,3 +119,17 @@ def quantized_tensors(model):
 def tensor_name(reference):
     """A tensor's name of an input in a NodeDef, which leaves ":0" away."""
     return reference if ":" in reference else f"{reference}:0"
+
+
+_TABLES = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2")
+
+
+def check_tables(format_name, graph_def):
+    """Raises an ExportError if a frozen graph has lookup tables."""
+    for node in graph_def.node:
+        if node.op in _TABLES:
+            raise ExportError(
+                f"{format_name}: {node.name!r} is a lookup table, which a frozen graph "
+                "has no way to fill; leave it out of what is served, or export a "
+                "SavedModel"
+            )

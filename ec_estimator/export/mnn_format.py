@@ -52,13 +52,16 @@ class MnnFormat(Format):
             for key, port in ports.inputs.items()
             if port.tensor.split(":")[0] in reached
         }
+        _check_samples(inputs, samples)
         with tf.Graph().as_default() as graph, tf.Session() as session:
             tf.import_graph_def(part, name="")
             find = graph.get_tensor_by_name
             feeds = {find(port.tensor): samples[key] for key, port in inputs.items()}
             asked = [find(tensor) for tensor in outputs]
             prepared = prepare(session, model, asked, feeds)
-            asked = [prepared.results.get(tensor, tensor).op.name for tensor in asked]
+            asked = [
+                _first_output(prepared.results.get(tensor, tensor)) for tensor in asked
+            ]
             block = sparse_block(session)
             part = tf.graph_util.extract_sub_graph(graph.as_graph_def(), asked)
         if prepared.left:
@@ -88,6 +91,10 @@ class MnnFormat(Format):
         for key, name in ports["inputs"].items():
             array = np.asarray(inputs[key])
             narrowed = _NARROWED.get(tf.as_dtype(array.dtype), array.dtype)
+            if array.dtype.kind in "iu" and np.any(array.astype(narrowed) != array):
+                raise ExportError(
+                    f"mnn: input {key!r} has numbers that {narrowed} does not hold"
+                )
             given[name] = array.astype(narrowed)
         names = list(ports["outputs"].values())
         answers = infer(os.path.join(folder, MODEL), given, names)
@@ -116,6 +123,24 @@ def _served(signature):
     if left:
         tf.logging.warning("mnn: outputs %s are strings, and left out", left)
     return signature._replace(outputs=outputs)
+
+
+def _check_samples(inputs, samples):
+    if not set(inputs) <= set(samples):
+        raise ExportError(
+            "mnn: there are no examples of what is served, which integers' ranges are "
+            "taken from; give the exporter an input_fn with its inputs"
+        )
+
+
+def _first_output(tensor):
+    """The name of the op that a tensor is the first output of: MNN knows no other."""
+    if tensor.value_index:
+        raise ExportError(
+            f"mnn: output {tensor.name!r} is not the first of its op; give it out "
+            "through an op of its own, such as tf.reshape"
+        )
+    return tensor.op.name
 
 
 def _check_quantized(layers, path):

@@ -144,7 +144,8 @@ def failures(compared, limits):
         for key, figures in compared.items()
         for figure, limit in _limits_of(figures, limits).items()
         for value in [figures[figure]]
-        if (value < limit if figure in ("top_1", "equal") else value > limit)
+        # NaN is within no limit.
+        if not (value >= limit if figure in ("top_1", "equal") else value <= limit)
     ]
 
 

@@ -1,10 +1,13 @@
 """export_session(): a SavedModel of what a session has trained, from its folder."""
 import os
+import tempfile
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError, UnfinishedError
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.export.delivery import deliver
+from ec_estimator.export.format import ExportError
 from ec_estimator.quantization.placement import read_placement
 from ec_estimator.quantization.quantizer import LSQQuantizer, serve
 from ec_estimator.rewrite.serving import ServingSaver
@@ -29,12 +32,15 @@ def export_session(build, save_dir, export_dir, checkpoint_path=None):
       export_dir.
 
     Raises:
+      ExportError: export_dir is not empty, or cannot be written.
       UnfinishedError: the checkpoint is from before the last trial; see
         `unfinished_export`.
       RunFolderError: save_dir holds no run, or is damaged; the checkpoint cannot be
         read.
       PlanError: a layer that was quantized in training is not in the graph.
     """
+    if tf.gfile.Exists(export_dir) and tf.gfile.ListDirectory(export_dir):
+        raise ExportError(f"{export_dir!r} is not empty; name another folder")
     folder = RunFolder(save_dir)
     schedules = folder.schedules()
     if not schedules:
@@ -44,13 +50,23 @@ def export_session(build, save_dir, export_dir, checkpoint_path=None):
     if checkpoint_path is None:
         checkpoint_path, schedules = _clean_checkpoint(folder), {}
     stored = folder.details().get(LSQQuantizer.name)
+    with tempfile.TemporaryDirectory() as place:
+        made = os.path.join(place, "saved_model")
+        _write(made, build, stored, checkpoint_path, schedules)
+        if tf.gfile.Exists(export_dir):
+            tf.gfile.DeleteRecursively(export_dir)
+        deliver(made, os.fspath(export_dir))
+    return os.fspath(export_dir)
+
+
+def _write(path, build, stored, checkpoint_path, schedules):
     with tf.Graph().as_default() as graph, tf.Session() as session:
         inputs, outputs = build()
         served = [serve(graph, read_placement(stored))] if stored is not None else []
         saver = ServingSaver(schedules, served)
         saver.restore(session, checkpoint_path)
         signature = tf.saved_model.predict_signature_def(inputs, outputs)
-        builder = tf.saved_model.Builder(export_dir)
+        builder = tf.saved_model.Builder(path)
         builder.add_meta_graph_and_variables(
             session,
             [tf.saved_model.SERVING],
@@ -59,7 +75,6 @@ def export_session(build, save_dir, export_dir, checkpoint_path=None):
             saver=saver,
         )
         builder.save()
-    return os.fspath(export_dir)
 
 
 def _clean_checkpoint(folder):

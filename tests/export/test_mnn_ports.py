@@ -178,3 +178,21 @@ def test_a_damaged_model_is_an_error(tmp_path):
     (tmp_path / MODEL).write_bytes(b"nothing")
     with pytest.raises(ExportError, match="the engine fails"):
         MnnFormat().run(str(tmp_path), {"x": X})
+
+
+def test_an_output_that_is_not_its_ops_first_is_refused(tmp_path):
+    def build():
+        x = tf.placeholder(tf.float32, [None, 4], "x")
+        return {"x": x}, {"right": tf.split(x, 2, 1)[1]}
+
+    with pytest.raises(ExportError, match="'split:1' is not the first of its op"):
+        MnnFormat().write(frozen(build), "one", str(tmp_path), {"x": np.ones((1, 4))})
+
+
+def test_without_examples_there_is_a_sentence(tmp_path):
+    def build():
+        x = tf.placeholder(tf.float32, [None, 4], "x")
+        return {"x": x}, {"y": x * 2}
+
+    with pytest.raises(ExportError, match="give the exporter an input_fn"):
+        MnnFormat().write(frozen(build), "one", str(tmp_path), {})

@@ -136,3 +136,7 @@ def test_an_output_that_is_missing_fails():
     parity = check_parity(lambda x: {"y": x["x"]}, lambda x: {}, samples, FLOAT)
     assert parity["failed"] == ["the engine does not give output 'y'"]
     assert "outputs" not in parity
+
+
+def test_not_a_number_is_within_no_limit():
+    assert failures({"y": {"equal": float("nan")}}, FLOAT)

@@ -42,7 +42,9 @@ def test_zeros_of_a_trained_model():
 
 
 def test_a_dense_model_has_none():
-    for zeros in find_zeros(trained("raw").model.graph_def).values():
+    found = find_zeros(trained("raw").model.graph_def)
+    assert len(found) == 3
+    for zeros in found.values():
         assert (zeros.sparsity, zeros.block) == (0, (1, 1))
 
 

@@ -93,8 +93,10 @@ def test_an_unfinished_run_is_not_exported(tmp_path):
     with pytest.raises(ec.UnfinishedError, match="trial 2 of 3; train to step"):
         ec.export_session(serving, folder, str(tmp_path / "export"), latest)
     with ec.unfinished_export():
-        ec.export_session(serving, folder, str(tmp_path / "now"), latest)
-    assert run_export(str(tmp_path / "now"))[0].shape == (3, 5)
+        ec.export_session(serving, folder, str(tmp_path / "export"), latest)
+    assert run_export(str(tmp_path / "export"))[0].shape == (3, 5)
+    with pytest.raises(ec.ExportError, match="is not empty; name another folder"):
+        ec.export_session(serving, folder, str(tmp_path / "export"), latest)
 
 
 def test_a_folder_without_a_run(tmp_path):
