@@ -74,11 +74,11 @@ class Addresses:
     def of(self, op):
         """The Address of an op that is no layer; those before it are found."""
         self._walk(op, {})
-        behind = self._behind[op]
+        behind, key = self._behind[op], (op.type, op.outputs[0].shape.rank)
         return Address(
             op.type,
-            _digest(op.type, self._told(behind, self._near_names)),
-            _digest(op.type, self._told(behind, self._deep_names)),
+            _digest(*key, self._told(behind, self._near_names)),
+            _digest(*key, self._told(behind, self._deep_names)),
         )
 
     def _walk(self, last, layers):

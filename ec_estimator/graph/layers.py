@@ -166,22 +166,6 @@ def _constant_data(ops):
     }
 
 
-def kernel_index(op, kernel):
-    """Which input of a layer's op the kernel comes in at.
-
-    Raises:
-      KeyError: at none of them.
-    """
-    for index in LAYER_OPS[op.type]:
-        try:
-            found = _trace_kernel(op, index)
-        except _Untraceable:
-            continue
-        if found.parts == kernel.parts:
-            return index
-    raise KeyError(kernel.name)
-
-
 def _function_layers(graph):
     """Layers inside function bodies: nothing reaches them, so they are only listed."""
     layers = []

@@ -154,6 +154,10 @@ def _at_turn(ops, output):
     """Those of the ops with an output's address that it is: the one of its name, or
     of each copy the one at its turn; [] if that cannot be told."""
     named = [op for op in ops if op.outputs[0].name == output.tensor]
-    if len(ops) % output.count == 0:
+    if len(ops) == output.count:
+        return [ops[output.turn]]
+    # Copies do not feed each other; what dropout adds behind an output does.
+    before = ancestors(tensor for op in ops for tensor in op.inputs)
+    if len(ops) % output.count == 0 and before.isdisjoint(ops):
         return ops[output.turn :: output.count]
     return named

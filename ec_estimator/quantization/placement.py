@@ -85,7 +85,8 @@ class Placement:
     kernels: Dict[str, Kernel]
 
     def without(self, layers):
-        """The placement where some layers stay in float."""
+        """The placement where some layers stay in float; they may do so already."""
+        layers = [layer for layer in layers if layer in self.layers]
         sites = tuple(Site(p.op, p.op_type, p.kernel, p.address) for p in layers)
         kept = tuple(layer for layer in self.layers if layer not in layers)
         used = {name for layer in kept for name in layer.quantizers}
@@ -127,9 +128,13 @@ def read_placement(stored):
             {n: Kernel(**_frozen(fields)) for n, fields in stored["kernels"].items()},
         )
         wanted = {name for layer in placement.layers for name in layer.quantizers}
+        wanted.update(output.quantizer for output in placement.outputs)
         missing = wanted - set(placement.quantizers)
         if missing:
             raise ValueError(f"no quantizer {min(missing)!r}")
+        read = {layer.kernel for layer in placement.layers if layer.kernel}
+        if read - set(placement.kernels):
+            raise ValueError(f"no kernel {min(read - set(placement.kernels))!r}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
             "the plan of a quantized run (plan.json) is damaged in 'details' "

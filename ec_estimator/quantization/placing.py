@@ -146,8 +146,12 @@ class _Placing:
         channels = 1
         for axis in output_axes(op, index):
             channels *= shape[axis]
+        bits = self._bits(op, self._config.wbits)
         if name not in self._made:
-            self._made[name] = of_weights(self._bits(op, self._config.wbits), channels)
+            self._made[name] = of_weights(bits, channels)
+        elif bits > self._made[name].bits:
+            # Of layers that want different widths, the widest is served.
+            self._made[name] = of_weights(bits, self._made[name].steps)
         return Operand(index, name)
 
     def _winograd(self, op, name):

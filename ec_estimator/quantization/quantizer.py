@@ -202,6 +202,13 @@ class _Trained(Attached):
         )
         self._left_alone = {layer.op: _OTHERWISE for layer in alone}
         self.placement = self._ranges.placement = self.placement.without(alone)
+        unmade = sorted(set(self.placement.quantizers) - set(self._ranges.steps))
+        if unmade:
+            raise PlanError(
+                f"quantization: {unmade[0]!r} quantizes a tensor of its own in the "
+                "graph that predicts, and in training another layer reads that, too; "
+                "build the same in every mode, or use exclude_scopes or fp32_layers"
+            )
 
     def settle(self):
         self.check_complete()
@@ -215,11 +222,7 @@ class _Trained(Attached):
         with tf.name_scope("ec_estimator/quantization/adam_ops/"):
             ranges = self._ranges
             adam = StepAdam(
-                {
-                    name: ranges.steps[name].step
-                    for name in self.placement.quantizers
-                    if name in ranges.steps
-                }
+                {name: ranges.steps[name].step for name in self.placement.quantizers}
             )
             update = adam.update(ranges.reads, ranges.gradients)
         self._trial_runs = Trials(ranges, variables, adam.start, self.trial_counter)

@@ -3,6 +3,7 @@ and both ways in."""
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
+from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import SCOPE, is_state
 from ec_estimator.graph.layers import matrix_view, output_axes
 from ec_estimator.graph.op_types import ENTERS, SHAPE_OPS, VARIABLE_OPS
@@ -37,6 +38,8 @@ class Rewired:
         # kernels alike, the first of a float tensor and the way back.
         self._done, self._first, self._originals = {}, {}, {}
         self._computed = frozenset()
+        # {kernel's name: how its first reader views it}.
+        self._views = {}
 
     def rewire(self):
         """Rewires every planned layer of the graph that is there. May be called again
@@ -114,9 +117,16 @@ class Rewired:
     def _kernel(self, tensor, op, index, name):
         """Quantizes a kernel that comes in at an op's input; its channels may be on any
         axes."""
+        view = matrix_view(op, index)
+        if self._views.setdefault(name, view) != view:
+            # A reference variable's readers share what the first one reads.
+            raise PlanError(
+                f"quantization: {op.name!r} reads kernel {name!r} the other way round "
+                "than a layer before it, and each step size is of one channel; add one "
+                "of the two to fp32_layers"
+            )
         if output_axes(op, index) == (tensor.shape.rank - 1,):
             return self._quantize([tensor], name)[0]
-        view = matrix_view(op, index)
         [matrix] = self._quantize([follow(view, tensor)], name)
         return go_back(view, matrix, tensor.shape.as_list())
 
