@@ -7,8 +7,9 @@ import tensorflow.compat.v1 as tf
 from absl import flags
 
 from ec_estimator.commands.module import get, params
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import ConfigError
-from ec_estimator.core.folder import RunFolder, write_atomically
+from ec_estimator.core.folder import RunFolder
 from ec_estimator.report.data import pruning_report
 from ec_estimator.report.latency import measure_latency
 from ec_estimator.report.page import html_page

@@ -6,29 +6,12 @@ import uuid
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.schedule import Schedule
 from ec_estimator.version import __version__
 
 FORMAT_VERSION = 3
-
-
-def write_atomically(path, text):
-    """Writes text under a temporary name, then renames; readers see all or nothing."""
-    # Not mkstemp, whose files nobody else may read: exports are for other users, too.
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    try:
-        with tf.gfile.GFile(temporary, "w") as file:
-            file.write(text)
-        if "://" not in temporary:
-            # GFile does not do it, and a rename may reach the disk before the text.
-            with open(temporary) as written:
-                os.fsync(written.fileno())
-        tf.gfile.Rename(temporary, path, overwrite=True)
-    except BaseException:
-        if tf.gfile.Exists(temporary):
-            tf.gfile.Remove(temporary)
-        raise
 
 
 VERSIONS = {"ec_estimator": __version__, "tensorflow": tf.version.VERSION}
@@ -170,6 +153,28 @@ class RunFolder:
         known = self.read_json("manifest.json")
         return {} if known is None else self._configs(known)
 
+    def check_config(self, name, config, ignored=()):
+        """Compares a compressor's config with that of the run; before its start, or if
+        the run has no such compressor, nothing is wrong.
+
+        Args:
+          name: of the compressor.
+          config: its config as JSON.
+          ignored: names of fields that need not be equal.
+
+        Raises:
+          RunFolderError: a field differs, or the manifest is damaged.
+        """
+        before = self.configs().get(name)
+        for field, value in config.items() if before is not None else ():
+            old = before.get(field)
+            if old != value and field not in ignored:
+                raise RunFolderError(
+                    f"{self.path!r} belongs to a run with {name} {field}={old!r}, "
+                    f"this one has {value!r}; use the old value or another "
+                    "model_dir"
+                )
+
     def _configs(self, manifest):
         configs = manifest.get("compressors")
         if not _is_table(configs):
@@ -188,14 +193,7 @@ class RunFolder:
                 "model_dir"
             )
         for name, config in configs.items():
-            for field, value in config.items():
-                old = before[name].get(field)
-                if old != value:
-                    raise RunFolderError(
-                        f"{self.path!r} belongs to a run with {name} {field}={old!r}, "
-                        f"this one has {value!r}; use the old value or another "
-                        "model_dir"
-                    )
+            self.check_config(name, config)
 
     def _check_order(self, known, order):
         before = known.get("order", order)

@@ -3,8 +3,9 @@ import os
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import RunFolderError
-from ec_estimator.core.folder import RunFolder, write_atomically
+from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state, open_checkpoint, write_checkpoint
 from ec_estimator.graph.variables import is_optimizers
 

@@ -4,8 +4,9 @@ import os
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.finished import FOLDER, FinishedExporter
-from ec_estimator.core.folder import RunFolder, write_atomically
+from ec_estimator.core.folder import RunFolder
 from ec_estimator.export.checkpoint import (
     write_checkpoint_without_slots,
     write_clean_checkpoint,

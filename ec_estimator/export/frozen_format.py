@@ -9,7 +9,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.folder import write_atomically
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.export.format import Format
 from ec_estimator.export.handoff_data import check_tables
 

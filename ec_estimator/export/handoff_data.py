@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from ec_estimator.core.folder import write_atomically
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.export.format import ExportError
 
 IO = "io.json"

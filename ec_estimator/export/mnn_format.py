@@ -5,8 +5,8 @@ import os
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import RunFolderError
-from ec_estimator.core.folder import write_atomically
 from ec_estimator.export.format import ExportError, Format
 from ec_estimator.export.mnn_file import quantized_tensors
 from ec_estimator.export.mnn_layers import prepare

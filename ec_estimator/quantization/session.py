@@ -37,12 +37,11 @@ def quantize_graph(mode, model_dir, config):
       config: a QuantizerConfig.
 
     Raises:
-      ConfigError: another mode; a scope or layer name that matches nothing; in mode
-        'eval' another config than the run's.
+      ConfigError: another mode; a scope or layer name that matches nothing.
       PlanError: gradients exist already, the graph is quantized already, there is
         nothing to quantize, or the run quantized a layer that the graph lacks.
-      RunFolderError: model_dir cannot be written or is damaged; pretrained_model cannot
-        be read.
+      RunFolderError: model_dir cannot be written, is damaged, or, in mode 'eval', is
+        that of a run with another config; pretrained_model cannot be read.
     """
     if mode not in MODES:
         raise ConfigError(
@@ -80,16 +79,6 @@ def _stored_placement(model_dir, config):
         folder = RunFolder(path)
         stored = folder.details().get(LSQQuantizer.name)
         if stored is not None:
-            _check_config(folder, config)
+            folder.check_config(LSQQuantizer.name, config.to_dict(), _OF_TRAINING)
             return read_placement(stored)
     return None
-
-
-def _check_config(folder, config):
-    before = folder.configs().get(LSQQuantizer.name, {})
-    for field, value in config.to_dict().items():
-        if field not in _OF_TRAINING and before.get(field) != value:
-            raise ConfigError(
-                f"QuantizerConfig.{field}: {value!r}, but the run in {folder.path!r} "
-                f"was trained with {before.get(field)!r}; give the same config"
-            )

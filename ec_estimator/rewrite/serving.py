@@ -3,9 +3,9 @@ import os
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import UnfinishedError
 from ec_estimator.core.finished import unfinished, unfinished_allowed
-from ec_estimator.core.folder import write_atomically
 from ec_estimator.core.state import is_state, open_checkpoint
 from ec_estimator.rewrite.frozen import freeze
 

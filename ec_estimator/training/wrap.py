@@ -19,6 +19,8 @@ from ec_estimator.training.attachment import Attachment, as_compressors
 from ec_estimator.training.hook import TrialHook, bind
 
 _TRAIN = tf.estimator.ModeKeys.TRAIN
+# Where a run has started from; gone, maybe, when it is evaluated.
+_READ_AT_THE_START = ("pretrained_model",)
 
 
 def compress(model_fn, compressors):
@@ -87,9 +89,7 @@ class CompressedModel:
         plan = functools.lru_cache(maxsize=None)(
             lambda: self.plan(features, labels, params, config)
         )
-        stored = {}
-        if config.model_dir:
-            stored = RunFolder(os.path.join(config.model_dir, FOLDER)).details()
+        stored = self._stored(config.model_dir) if config.model_dir else {}
         served = [
             compressor.serve(
                 tf.get_default_graph(),
@@ -99,6 +99,15 @@ class CompressedModel:
             for compressor in self.compressors
         ]
         return self._guard_export(spec, [part for part in served if part])
+
+    def _stored(self, model_dir):
+        """What the run in a folder has planned, once it is sure that it is this one."""
+        folder = RunFolder(os.path.join(model_dir, FOLDER))
+        for compressor in self.compressors:
+            folder.check_config(
+                compressor.name, compressor.config.to_dict(), _READ_AT_THE_START
+            )
+        return folder.details()
 
     def _build_training(self, features, labels, params, config):
         if tf.distribute.has_strategy():

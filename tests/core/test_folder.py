@@ -5,7 +5,8 @@ import os
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.folder import FORMAT_VERSION, RunFolder, write_atomically
+from ec_estimator.core.atomic import write_atomically
+from ec_estimator.core.folder import FORMAT_VERSION, RunFolder
 from tests.core.run_folders import CONFIGS, PLAN, SCHEDULES, contents, raises
 
 
