@@ -127,7 +127,9 @@ def test_every_gradient_is_that_of_a_graph_built_by_hand(bits, tmp_path):
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
     assert set(found) == set(expected)
     for name, gradient in expected.items():
-        np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=1e-6)
+        # A step's gradient is a sum of signed parts, added here in another order.
+        atol = 1e-6 if name.endswith("/step") else 1e-7
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=atol)
         assert np.any(gradient)
 
 
