@@ -221,6 +221,24 @@ def test_what_could_not_be_handed_over_is_not_trained(given_at_once, tmp_path):
     assert trained.latest_checkpoint() is None
 
 
+@pytest.mark.parametrize("made", [handoffs.NoUnsigned(), FrozenGraphFormat()])
+def test_what_a_hidden_quantizer_trains_is_refused_before(made, tmp_path):
+    hidden = add_metrics(
+        handoffs.estimator(tmp_path, "outputs quantized"), lambda predictions: {}
+    )
+    with pytest.raises(
+        ec.ConfigError, match="'engine': the run is quantized, but .* does not show the"
+    ):
+        ec.train_and_evaluate(hidden, *specs(LAST, exporter(made, name="engine")))
+    assert hidden.latest_checkpoint() is None
+
+
+def test_what_a_hidden_sparsifier_trains_is_handed_over(tmp_path):
+    hidden = add_metrics(handoffs.estimator(tmp_path, "sparse"), lambda predictions: {})
+    _, exports = ec.train_and_evaluate(hidden, *specs(LAST, exporter()))
+    assert exports == [str(tmp_path / "export" / "frozen_graph" / str(LAST))]
+
+
 def test_what_can_be_handed_over_is_trained(tmp_path):
     trained = handoffs.estimator(tmp_path, "quantized")
     _, exports = ec.train_and_evaluate(
