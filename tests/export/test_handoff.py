@@ -177,10 +177,16 @@ def test_limits_can_be_set(sparse, tmp_path):
         ({"made": handoffs.Nested}, "format: must be a Format, got <class"),
         ({"limits": 0.1}, "limits: must be parity.Limits, .*, got 0.1"),
         ({"limits": (1, 0, 0)}, r"limits: must be parity.Limits, .*, got \(1, 0, 0\)"),
-        ({"limits": Limits(99, 0, 0)}, r"top_1 in \[0, 1\].*, got Limits\(top_1=99"),
-        ({"limits": Limits(1, -1, 0)}, "0 or more, got .*difference=-1"),
-        ({"limits": Limits(1, 0, "1")}, "0 or more, got .*class_difference='1'"),
-        ({"limits": Limits(np.nan, 0, 0)}, "got .*top_1=nan"),
+        (
+            {"limits": Limits(99, 0, 0)},
+            r"limits: .*top_1 in \[0, 1\].*, got Limits\(top_1=99",
+        ),
+        ({"limits": Limits(1, -1, 0)}, "limits: .*0 or more, got .*difference=-1"),
+        (
+            {"limits": Limits(1, 0, "1")},
+            "limits: .*0 or more, got .*class_difference='1'",
+        ),
+        ({"limits": Limits(np.nan, 0, 0)}, "limits: .*got .*top_1=nan"),
         ({"input_fn": 3}, "input_fn: must be a function or None, got 3"),
     ],
 )
