@@ -23,17 +23,30 @@ def temporary_folder(who):
     Raises:
       ExportError: it cannot be made, or its disk takes no more, whoever writes.
     """
+    advice = "make room there, or set TMPDIR to where there is some"
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
         except OSError as error:
-            raise _no_room(who, error) from error
-        try:
+            raise ExportError(
+                f"{who}: no temporary folder can be made ({error}); {advice}"
+            ) from error
+        with writing(who, folder, advice):
             yield folder
-        except (tf.errors.OpError, OSError) as error:
-            if not _is_of_a_full_disk(error):
-                raise
-            raise _no_room(who, error) from error
+
+
+@contextlib.contextmanager
+def writing(who, folder, advice="make room there, or export to another folder"):
+    """Makes what a folder or its disk does not take an ExportError that names it."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        if not _is_of_a_full_disk(error) and folder not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ExportError(
+            f"{who}: {folder!r} cannot be written ({reason}); {advice}"
+        ) from error
 
 
 def _is_of_a_full_disk(error):
@@ -41,14 +54,6 @@ def _is_of_a_full_disk(error):
         return error.errno in _FULL
     # TensorFlow has a class for several of them, and other things have that class too.
     return any(os.strerror(code) in str(error) for code in _FULL)
-
-
-def _no_room(who, error):
-    reason = str(error).splitlines()[0]
-    return ExportError(
-        f"{who}: {tempfile.gettempdir()!r} cannot be written ({reason}); make room "
-        "there, or set TMPDIR to where there is some"
-    )
 
 
 def deliver_anew(folder, target):

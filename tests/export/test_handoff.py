@@ -252,7 +252,7 @@ def test_a_disk_that_is_full_while_tensorflow_writes_leaves_nothing(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    message = f"'frozen_graph': '{scratch}' cannot be written .*too large.*; make room"
+    message = f"'frozen_graph': '{scratch}/.*' cannot be written .*too large.*; make"
     with handoffs.files_end_after(1000), pytest.raises(ExportError, match=message):
         export(exporter(), sparse, tmp_path / "out")
     assert list(scratch.iterdir()) == []
@@ -261,7 +261,7 @@ def test_a_disk_that_is_full_while_tensorflow_writes_leaves_nothing(
 
 def test_no_temporary_folder_is_an_error(sparse, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    with pytest.raises(ExportError, match="/none' cannot be written .*No such file"):
+    with pytest.raises(ExportError, match="no temporary folder can be .*/none/"):
         export(exporter(), sparse, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
