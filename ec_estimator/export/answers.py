@@ -10,7 +10,7 @@ def in_batches(run, inputs, size):
     """Runs a model on all inputs.
 
     Args:
-      run: callable({input key: array}) -> {output key: array}.
+      run: callable([{input key: array}]) -> [{output key: array}], a batch each.
       inputs: {input key: array [n, ...]}, n >= 1.
       size: examples a batch; None: any number.
 
@@ -19,10 +19,11 @@ def in_batches(run, inputs, size):
     """
     step = size or _BATCH
     count = len(next(iter(inputs.values())))
-    parts = [
-        run({key: array[start : start + step] for key, array in inputs.items()})
+    batches = [
+        {key: array[start : start + step] for key, array in inputs.items()}
         for start in range(0, count, step)
     ]
+    parts = run(batches)
     # A scalar has no axis to be joined on.
     return {
         key: np.concatenate([np.atleast_1d(part[key]) for part in parts])
@@ -37,8 +38,11 @@ def saved_model_answers(path, signature, inputs, size):
         ends = loaded.signature_def[signature]
         outputs = {key: info.name for key, info in ends.outputs.items()}
 
-        def run(batch):
-            feeds = {ends.inputs[key].name: array for key, array in batch.items()}
-            return session.run(outputs, feeds)
+        def run(batches):
+            names = {key: ends.inputs[key].name for key in inputs}
+            return [
+                session.run(outputs, {names[k]: array for k, array in batch.items()})
+                for batch in batches
+            ]
 
         return in_batches(run, inputs, size)

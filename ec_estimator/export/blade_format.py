@@ -30,6 +30,7 @@ from ec_estimator.export.handoff_data import (
     write_io,
     write_json,
 )
+from ec_estimator.export.samples import batch_size
 from ec_estimator.export.zeros import find_zeros
 
 _SCRIPT = "optimize.py"
@@ -45,7 +46,8 @@ class BladeFormat(Format):
             check_tables(self.name, frozen.graph_def)
         ends = model.signatures[signature]
         examples = {ends.inputs[key].tensor: array for key, array in samples.items()}
-        files = list(write_examples(folder, self.name, examples))
+        size = batch_size(ends)
+        files = list(write_examples(folder, self.name, examples, size))
         with open(os.path.join(folder, "frozen.pb"), "wb") as file:
             file.write(model.graph_def.SerializeToString())
         with open(os.path.join(folder, _SCRIPT), "w", encoding="utf-8") as file:

@@ -1,10 +1,69 @@
 """A folder that comes whole or not at all, on any file system TensorFlow knows."""
+import contextlib
+import errno
 import os
+import tempfile
 import uuid
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.export.format import ExportError
+
+# What a disk says that takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+@contextlib.contextmanager
+def temporary_folder(who):
+    """A local folder to write to, which is gone afterwards.
+
+    Args:
+      who: begins the error.
+
+    Raises:
+      ExportError: it cannot be made, or its disk takes no more, whoever writes.
+    """
+    advice = "make room there, or set TMPDIR to where there is some"
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+        except OSError as error:
+            raise ExportError(
+                f"{who}: no temporary folder can be made ({error}); {advice}"
+            ) from error
+        with writing(who, folder, advice):
+            yield folder
+
+
+@contextlib.contextmanager
+def writing(who, folder, advice="make room there, or export to another folder"):
+    """Makes what a folder or its disk does not take an ExportError that names it."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        if not _is_of_a_full_disk(error) and folder not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ExportError(
+            f"{who}: {folder!r} cannot be written ({reason}); {advice}"
+        ) from error
+
+
+def _is_of_a_full_disk(error):
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    # TensorFlow has a class for several of them, and other things have that class too.
+    return any(os.strerror(code) in str(error) for code in _FULL)
+
+
+def deliver_anew(folder, target):
+    """As `deliver`, but what is there goes first."""
+    try:
+        if tf.gfile.Exists(target):
+            tf.gfile.DeleteRecursively(target)
+    except tf.errors.OpError as error:
+        raise ExportError(f"{target!r} cannot be replaced ({error})") from error
+    deliver(folder, target)
 
 
 def deliver(folder, target):

@@ -7,16 +7,12 @@ be done ends the process, its reason in the last line of stderr.
 """
 import json
 import os
-import re
 import sys
 import time
 
 import numpy as np
 
 WARM_UP = 5  # runs: allocations, caches and the clock frequency have settled then
-# Least, best and greatest value of a size that an ONNX file leaves open.
-OPEN_SIZE = (1, 8, 64)
-ABOUT_QDQ = re.compile(r"quantiz|q/?dq|zero.?point|scale|int8", re.IGNORECASE)
 # ONNX Runtime's names of types, where they are not NumPy's.
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
@@ -73,7 +69,7 @@ LOADERS = {"onnxruntime": load_onnxruntime, "openvino": load_openvino}
 
 
 def load(request, folder):
-    """The function that runs the engine, and its inputs, checked.
+    """The function that runs the engine, and batches of its inputs, checked.
 
     Types are compared here, since OpenVINO converts without a word.
     """
@@ -82,12 +78,13 @@ def load(request, folder):
     if sorted(takes) != sorted(names):
         given, wanted = (", ".join(sorted(x)) or "none" for x in (names, takes))
         sys.exit(f"the inputs are {wanted}, not {given}")
-    inputs = dict(zip(names, read_arrays(os.path.join(folder, "inputs.npz"))))
-    for name, array in inputs.items():
+    arrays = iter(read_arrays(os.path.join(folder, "inputs.npz")))
+    batches = [{name: next(arrays) for name in names} for _ in range(request["count"])]
+    for name, array in (item for batch in batches for item in batch.items()):
         kind = "string" if array.dtype.kind == "U" else array.dtype.name
         if kind != takes[name]:
             sys.exit(f"input {name!r} is {takes[name]}, not {kind}")
-    return run, inputs
+    return run, batches
 
 
 def read_arrays(path):
@@ -97,18 +94,19 @@ def read_arrays(path):
 
 
 def run(request, folder):
-    """The outputs for the inputs."""
-    run_engine, inputs = load(request, folder)
-    outputs = run_engine(inputs)
+    """The names of the outputs; outputs.npz gets their arrays, batch after batch."""
+    run_engine, batches = load(request, folder)
+    answers = [run_engine(batch) for batch in batches]
+    arrays = [y for outputs in answers for y in outputs.values()]
     # Strings come as objects, which only pickle could store.
-    arrays = [y.astype(str) if y.dtype.hasobject else y for y in outputs.values()]
+    arrays = [y.astype(str) if y.dtype.hasobject else y for y in arrays]
     np.savez(os.path.join(folder, "outputs.npz"), *arrays)
-    return {"outputs": list(outputs)}
+    return {"outputs": list(answers[0])}
 
 
 def measure(request, folder):
-    """Seconds of each run."""
-    run_engine, inputs = load(request, folder)
+    """Seconds of each run of the first batch."""
+    run_engine, (inputs, *_) = load(request, folder)
     for _ in range(WARM_UP):
         run_engine(inputs)
     seconds = []
@@ -119,62 +117,7 @@ def measure(request, folder):
     return {"seconds": seconds}
 
 
-def build(request, folder):
-    """Writes TensorRT's engine; warnings about Q/DQ."""
-    import tensorrt_rtx as trt
-
-    class Logger(trt.ILogger):
-        def __init__(self):
-            trt.ILogger.__init__(self)
-            self.messages = {trt.ILogger.WARNING: [], trt.ILogger.ERROR: []}
-
-        def log(self, severity, message):
-            self.messages.get(severity, []).append(message)
-
-    logger = Logger()
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(request["path"]):
-        errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        sys.exit("; ".join(f"node {x.node_name()!r}: {x.desc()}" for x in errors))
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    capabilities = {
-        f"{name[2:-1]}.{name[-1]}": value
-        for name, value in trt.ComputeCapability.__members__.items()
-        if name.startswith("SM")
-    }
-    wanted = request["compute_capability"]
-    if wanted not in capabilities:
-        sys.exit(f"compute capability {wanted} is none of {', '.join(capabilities)}")
-    config.set_compute_capability(capabilities[wanted], 0)
-    add_profile(builder, network, config)
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        sys.exit("; ".join(logger.messages[trt.ILogger.ERROR]))
-    part = request["target"] + ".part"
-    with open(part, "wb") as file:
-        file.write(engine)
-    os.replace(part, request["target"])
-    warnings = dict.fromkeys(logger.messages[trt.ILogger.WARNING])
-    return {"warnings": [x for x in warnings if ABOUT_QDQ.search(x)]}
-
-
-def add_profile(builder, network, config):
-    """Says how large sizes that are left open may be: TensorRT asks for it."""
-    inputs = [network.get_input(i) for i in range(network.num_inputs)]
-    open_inputs = [x for x in inputs if -1 in x.shape]
-    profile = builder.create_optimization_profile()
-    for x in open_inputs:
-        profile.set_shape(
-            x.name, *([n if n >= 0 else size for n in x.shape] for size in OPEN_SIZE)
-        )
-    if open_inputs:
-        config.add_optimization_profile(profile)
-
-
-ACTIONS = {"run": run, "measure": measure, "build": build}
+ACTIONS = {"run": run, "measure": measure}
 
 
 def main(folder):

@@ -1,7 +1,7 @@
 """Engines that need another Python than TensorFlow 1.15, each run in a process there.
 
-ONNX Runtime, OpenVINO and TensorRT-RTX have no current version for Python 3.7, and two
-engines in one process slow each other down. So engine_worker.py runs one in the Python
+ONNX Runtime and OpenVINO have no current version for Python 3.7, and two engines in one
+process slow each other down. So engine_worker.py runs one in the Python
 that the variable EC_ESTIMATOR_ENGINES names, else in `.venv-engines` beside the current
 folder or the checkout, which `make engines` makes.
 """
@@ -25,7 +25,6 @@ THREADS = 2
 PACKAGES = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino onnx",
-    "tensorrt": "tensorrt-rtx-cu13 numpy",
 }
 
 
@@ -41,46 +40,31 @@ def run_engine(engine, path, inputs):
       {name: array} of all outputs.
 
     Raises:
-      EngineMissing: it is not installed; or "tensorrt", which runs on a GPU only.
+      EngineMissing: it is not installed.
       ExportError: it refuses the file or the inputs; with the last line that it says.
     """
-    _check_runs_here(engine)
-    with _worked("run", engine, path, inputs, threads=THREADS) as (folder, answer):
-        outputs = engine_worker.read_arrays(str(folder / "outputs.npz"))
-    return dict(zip(answer["outputs"], outputs))
+    return run_batches(engine, path, [inputs])[0]
+
+
+def run_batches(engine, path, batches):
+    """What an engine answers to each batch, all in one process; see `run_engine`.
+
+    Args:
+      batches: [inputs of run_engine], 1 or more.
+
+    Returns:
+      [outputs of run_engine], in the same order.
+    """
+    with _worked("run", engine, path, batches, threads=THREADS) as (folder, answer):
+        arrays = iter(engine_worker.read_arrays(str(folder / "outputs.npz")))
+    return [{name: next(arrays) for name in answer["outputs"]} for _ in batches]
 
 
 def measure(engine, path, inputs, runs, threads=THREADS):
     """Seconds of each of `runs` runs, after a warm-up; `run_engine` has the rest."""
-    _check_runs_here(engine)
     request = {"runs": runs, "threads": threads}
-    with _worked("measure", engine, path, inputs, **request) as (_, answer):
+    with _worked("measure", engine, path, [inputs], **request) as (_, answer):
         return answer["seconds"]
-
-
-def build_engine(path, folder, compute_capability):
-    """Writes TensorRT's engine of an ONNX file; needs no GPU.
-
-    Sizes that the file leaves open may be 1 to 64 in the engine.
-
-    Args:
-      path: of an ONNX file, `model.onnx`.
-      folder: exists; `model.engine` is written into it.
-      compute_capability: of the GPU that will run it, "7.5", "8.0", "8.6", "8.9",
-        "12.0" or "12.1".
-
-    Returns:
-      What TensorRT warned of Q/DQ, a list of sentences. After a warning the engine may
-      compute something else: a uint8 zero point is taken as int8.
-
-    Raises:
-      EngineMissing: tensorrt-rtx is not installed.
-      ExportError: it refuses the file; with what it says.
-    """
-    target = Path(folder).absolute() / (Path(path).stem + ".engine")
-    request = {"compute_capability": str(compute_capability), "target": str(target)}
-    with _worked("build", "tensorrt", path, {}, **request) as (_, answer):
-        return answer["warnings"]
 
 
 def python_of(engine):
@@ -102,22 +86,16 @@ def python_of(engine):
     raise _missing(engine, f"no .venv-engines in {Path.cwd()} or {CHECKOUT}")
 
 
-def _check_runs_here(engine):
+@contextlib.contextmanager
+def _worked(action, engine, path, batches, **request):
+    """A temporary folder in which the worker did what was asked, and its answer."""
     if engine not in PACKAGES:
         raise ValueError(f"engine: {engine!r} is not one of {', '.join(PACKAGES)}")
-    if engine == "tensorrt":
-        raise EngineMissing(
-            "tensorrt: runs on a GPU only; build_engine makes the file that it runs"
-        )
-
-
-@contextlib.contextmanager
-def _worked(action, engine, path, inputs, **request):
-    """A temporary folder in which the worker did what was asked, and its answer."""
     if not Path(path).is_file():
         raise ExportError(f"{engine}: {path}: no such file")
-    arrays = [_plain(name, value) for name, value in inputs.items()]
-    request.update(action=action, engine=engine, inputs=list(inputs))
+    names = list(batches[0])
+    arrays = [_plain(name, batch[name]) for batch in batches for name in names]
+    request.update(action=action, engine=engine, inputs=names, count=len(batches))
     request["path"] = os.path.abspath(str(path))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -11,6 +11,7 @@ from ec_estimator.export.checkpoint import (
     write_checkpoint_without_slots,
     write_clean_checkpoint,
 )
+from ec_estimator.export.delivery import writing
 
 
 class SavedModelExporter(FinishedExporter):
@@ -39,12 +40,13 @@ class SavedModelExporter(FinishedExporter):
     def hand_over(
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
     ):
-        return estimator.export_saved_model(
-            export_path,
-            self._receiver_fn,
-            assets_extra=self._assets_extra,
-            checkpoint_path=checkpoint_path,
-        )
+        with writing(f"exporter {self.name!r}", export_path):
+            return estimator.export_saved_model(
+                export_path,
+                self._receiver_fn,
+                assets_extra=self._assets_extra,
+                checkpoint_path=checkpoint_path,
+            )
 
 
 class BestExporter(SavedModelExporter):
@@ -132,6 +134,7 @@ class CleanCheckpointExporter(FinishedExporter):
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
     ):
         folder = os.path.join(estimator.model_dir, FOLDER)
-        if RunFolder(folder).read_json("manifest.json") is None:
-            return write_checkpoint_without_slots(checkpoint_path, export_path)
-        return write_clean_checkpoint(checkpoint_path, folder, export_path)
+        with writing(f"exporter {self.name!r}", export_path):
+            if RunFolder(folder).read_json("manifest.json") is None:
+                return write_checkpoint_without_slots(checkpoint_path, export_path)
+            return write_clean_checkpoint(checkpoint_path, folder, export_path)

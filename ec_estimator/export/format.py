@@ -12,9 +12,12 @@ class Format(abc.ABC):
     """Writes a model for an engine, and asks the engine what it makes of it.
 
     name: of the exporter, of `--format` and `--export`, and of the folder it writes.
+    float_limits: parity.Limits of float models, where the format rounds what was
+      trained in float; None where it does not.
     """
 
     name: str
+    float_limits = None
 
     def refuse_training(self, config):
         """Why a model that trains with a QuantizerConfig could not be written, with the
@@ -57,6 +60,13 @@ class Format(abc.ABC):
         Raises:
           EngineMissing: it is not installed.
         """
+
+    def run_all(self, folder, batches):
+        """The engine's answers to batches, a list of them; `run` has the rest.
+
+        For engines that take long to start.
+        """
+        return [self.run(folder, batch) for batch in batches]
 
 
 class ExportError(CompressionError):

@@ -2,16 +2,17 @@
 
     model.pb        without fake-quant ops; what TensorRT, MNN and others convert
     fake_quant.pb   of a quantized model: with the ops that it was trained with
-    io.json         {file: {"inputs" or "outputs": {key: tensor name}}}
+    io.json         names, shapes and dtypes of model.pb's inputs and outputs
+    fake_quant_io.json    of fake_quant.pb's
 """
-import json
 import os
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core.atomic import write_atomically
 from ec_estimator.export.format import Format
-from ec_estimator.export.handoff_data import check_tables
+from ec_estimator.export.handoff_data import IO, check_tables, read_io, write_io
+
+_FLOAT, _FAKE_QUANT, _FAKE_QUANT_IO = "model.pb", "fake_quant.pb", "fake_quant_io.json"
 
 
 class FrozenGraphFormat(Format):
@@ -20,35 +21,33 @@ class FrozenGraphFormat(Format):
     name = "frozen_graph"
 
     def write(self, model, signature, folder, samples):
-        graphs = {"model.pb": model}
+        graphs = [(_FLOAT, IO, model)]
         if model.fake_quant is not None:
-            graphs["fake_quant.pb"] = model.fake_quant
-        names = {}
-        for file, frozen in graphs.items():
+            graphs.append((_FAKE_QUANT, _FAKE_QUANT_IO, model.fake_quant))
+        files = []
+        for file, ends_file, frozen in graphs:
             check_tables(self.name, frozen.graph_def)
             with open(os.path.join(folder, file), "wb") as stream:
                 stream.write(frozen.graph_def.SerializeToString(deterministic=True))
-            ends = frozen.signatures[signature]
-            names[file] = {
-                "inputs": {key: port.tensor for key, port in ends.inputs.items()},
-                "outputs": {key: port.tensor for key, port in ends.outputs.items()},
-            }
-        path = os.path.join(folder, "io.json")
-        write_atomically(path, json.dumps(names, indent=1) + "\n")
-        return (*graphs, "io.json")
+            write_io(folder, frozen.signatures[signature], ends_file)
+            files += [file, ends_file]
+        return tuple(files)
 
     def run(self, folder, inputs):
         """Runs the graph that answers as the model does: fake_quant.pb, if it has."""
-        with open(os.path.join(folder, "io.json")) as stream:
-            names = json.load(stream)
-        file = max(names, key=("model.pb", "fake_quant.pb").index)
+        file, ends_file = _FAKE_QUANT, _FAKE_QUANT_IO
+        if not os.path.exists(os.path.join(folder, file)):
+            file, ends_file = _FLOAT, IO
         graph_def = tf.GraphDef()
         with open(os.path.join(folder, file), "rb") as stream:
             graph_def.ParseFromString(stream.read())
+        ends = read_io(folder, ends_file)
+        names, asked = (
+            {key: port["tensor"] for key, port in ends[side].items()}
+            for side in ("inputs", "outputs")
+        )
         with tf.Graph().as_default(), tf.Session() as session:
             tf.import_graph_def(graph_def, name="")
-            tensors = names[file]["inputs"]
             return session.run(
-                names[file]["outputs"],
-                {tensors[key]: array for key, array in inputs.items()},
+                asked, {names[key]: array for key, array in inputs.items()}
             )

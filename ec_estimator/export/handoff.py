@@ -2,23 +2,30 @@
 import contextlib
 import functools
 import hashlib
+import numbers
 import os
 import tempfile
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import QuantizerConfig
+from ec_estimator.core.errors import ConfigError
 from ec_estimator.core.finished import FOLDER, FinishedExporter
 from ec_estimator.core.folder import VERSIONS, RunFolder
 from ec_estimator.core.state import is_state, open_checkpoint
 from ec_estimator.export.answers import in_batches, saved_model_answers
-from ec_estimator.export.delivery import deliver
-from ec_estimator.export.format import EngineMissing, ExportError
-from ec_estimator.export.frozen_model import freeze_model, freeze_saved_model
-from ec_estimator.export.parity import FLOAT, QUANTIZED, check_parity
+from ec_estimator.export.delivery import deliver, deliver_anew, temporary_folder
+from ec_estimator.export.format import EngineMissing, ExportError, Format
+from ec_estimator.export.frozen_model import NAME, freeze_model, freeze_saved_model
+from ec_estimator.export.handoff_data import described
+from ec_estimator.export.parity import FLOAT, QUANTIZED, Limits, check_parity
 from ec_estimator.export.samples import batch_size, take_samples
 
 _MANIFEST = "manifest.json"
+_HIDDEN = (
+    "the Estimator does not show the model_fn that compress() returned; export an "
+    "Estimator that was made with it, not one around it"
+)
 
 
 class HandoffExporter(FinishedExporter):
@@ -39,9 +46,12 @@ class HandoffExporter(FinishedExporter):
       name: folder under `<model_dir>/export/`; by default the format's name.
       signature: which of the model's signatures is served; by default
         "serving_default", or the only one.
-      samples: how many examples are compared.
-      limits: parity.Limits; by default parity.FLOAT, or parity.QUANTIZED for a model
-        that is quantized.
+      samples: how many examples are compared, 1 or more.
+      limits: parity.Limits; by default parity.QUANTIZED for a model that is quantized,
+        and parity.FLOAT for others, or, with a warning, those of a format that rounds.
+
+    Raises:
+      ConfigError: an argument is none of these.
     """
 
     def __init__(
@@ -54,6 +64,29 @@ class HandoffExporter(FinishedExporter):
         samples=256,
         limits=None,
     ):
+        _check_argument("format", isinstance(format, Format), "a Format", format)
+        _check_argument(
+            "serving_input_receiver_fn",
+            callable(serving_input_receiver_fn),
+            "a function",
+            serving_input_receiver_fn,
+        )
+        _check_argument(
+            "input_fn",
+            input_fn is None or callable(input_fn),
+            "a function or None",
+            input_fn,
+        )
+        counts = isinstance(samples, numbers.Integral) and samples is not True
+        _check_argument(
+            "samples", counts and samples > 0, "an integer greater than 0", samples
+        )
+        _check_argument(
+            "limits",
+            limits is None or isinstance(limits, Limits) and limits.are_valid(),
+            "parity.Limits, top_1 in [0, 1] and differences of 0 or more",
+            limits,
+        )
         self._format = format
         self._receiver_fn = serving_input_receiver_fn
         self._input_fn = input_fn
@@ -75,6 +108,15 @@ class HandoffExporter(FinishedExporter):
         ]
         return next(filter(None, reasons), "")
 
+    def refuse_hidden(self, run):
+        """Why an Estimator that does not show its compressed model_fn could not write
+        what trains in a run; "" if it could.
+
+        Args:
+          run: core.folder.RunFolder, of a run that has been planned.
+        """
+        return f"the run is quantized, but {_HIDDEN}" if NAME in run.details() else ""
+
     def target(self, export_path, checkpoint_path):
         """Where a checkpoint is written to."""
         step = _source(checkpoint_path)["global_step"]
@@ -88,8 +130,8 @@ class HandoffExporter(FinishedExporter):
 
         Raises:
           ExportError: the format cannot hold the model; the folder is that of another
-            export; or the engine answers otherwise, then what was written is in
-            `<global step>-failed-parity`.
+            export; a disk takes no more; or the engine answers otherwise, then what was
+            written is in `<global step>-failed-parity`.
           RunFolderError: the checkpoint or the run's folder cannot be read.
         """
         source = _source(checkpoint_path)
@@ -101,7 +143,8 @@ class HandoffExporter(FinishedExporter):
         run = RunFolder(os.path.join(estimator.model_dir, FOLDER))
         # While an Estimator trains the default graph is that of the training, and
         # converters would take its collections for the model's.
-        with tf.Graph().as_default(), tempfile.TemporaryDirectory() as folder:
+        who = f"exporter {self.name!r}"
+        with tf.Graph().as_default(), temporary_folder(who) as folder:
             written = self._write(estimator, checkpoint_path, folder)
             content = {"format": self._format.name, **source, **written}
             content.update(compressors=run.configs(), versions=VERSIONS)
@@ -136,20 +179,19 @@ class HandoffExporter(FinishedExporter):
             name = self._choose(model.signatures)
             ends = model.signatures[name]
             samples = take_samples(estimator, self._input_fn, ends, self._samples)
-            files = self._write_files(model, name, folder, samples.inputs)
+            files = self._format.write(model, name, folder, samples.inputs)
             size = batch_size(ends)
             parity = self._parity(
                 lambda inputs: saved_model_answers(path, name, inputs, size),
                 lambda inputs: in_batches(
-                    functools.partial(self._format.run, folder), inputs, size
+                    functools.partial(self._format.run_all, folder), inputs, size
                 ),
                 samples,
-                self._limits or (QUANTIZED if model.scales else FLOAT),
+                self._limits_of(model),
             )
         return {
             "signature": name,
-            "inputs": _described(ends.inputs),
-            "outputs": _described(ends.outputs),
+            **described(ends),
             "files": {file: _checksum(os.path.join(folder, file)) for file in files},
             "parity": parity,
         }
@@ -158,19 +200,23 @@ class HandoffExporter(FinishedExporter):
         """Its float graph has to be float, the other one not."""
         if _has_our_ops(model) or not _has_our_ops(model.fake_quant):
             raise ExportError(
-                f"exporter {self.name!r}: the run was quantized, but the Estimator "
-                "does not show the model_fn that compress() returned; export an "
-                "Estimator that was made with it, not one around it"
+                f"exporter {self.name!r}: the run was quantized, but {_HIDDEN}"
             )
 
-    def _write_files(self, *args):
-        try:
-            return self._format.write(*args)
-        except OSError as error:
-            raise ExportError(
-                f"exporter {self.name!r}: {tempfile.gettempdir()!r} cannot be written "
-                f"({error}); make room there, or set TMPDIR to where there is some"
-            ) from error
+    def _limits_of(self, model):
+        if self._limits is not None:
+            return self._limits
+        if model.scales:
+            return QUANTIZED
+        if self._format.float_limits is None:
+            return FLOAT
+        tf.logging.warning(
+            "Exporter %s: the format rounds what was trained in float; the engine's "
+            "answers are held to %s.",
+            self.name,
+            self._format.float_limits,
+        )
+        return self._format.float_limits
 
     def _choose(self, signatures):
         served = self._signature or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
@@ -200,14 +246,17 @@ class HandoffExporter(FinishedExporter):
     def _refuse(self, folder, target, failed):
         """Keeps what was written where nobody takes it for a model to serve."""
         place = f"{target}-failed-parity"
-        if tf.gfile.Exists(place):
-            tf.gfile.DeleteRecursively(place)
-        deliver(folder, place)
+        deliver_anew(folder, place)
         raise ExportError(
             f"exporter {self.name!r}: the engine answers otherwise than the model "
             f"({'; '.join(failed)}); what was written is in {place!r}, all figures in "
             f"its {_MANIFEST}"
         )
+
+
+def _check_argument(name, is_right, wanted, value):
+    if not is_right:
+        raise ConfigError(f"HandoffExporter.{name}: must be {wanted}, got {value!r}")
 
 
 @contextlib.contextmanager
@@ -234,13 +283,6 @@ def _source(checkpoint_path):
 
 def _has_our_ops(model):
     return any(is_state(node.name) for node in model.graph_def.node)
-
-
-def _described(ports):
-    return {
-        key: {"tensor": port.tensor, "shape": port.size, "dtype": port.dtype.name}
-        for key, port in ports.items()
-    }
 
 
 def _checksum(path):

@@ -18,48 +18,53 @@ def write_json(folder, name, content):
     return name
 
 
-def write_io(folder, signature):
-    """Writes {"inputs" or "outputs": {key: {"tensor": name, "shape": sizes with null
-    where unknown or null, "dtype": name}}}; returns the file's name."""
-    described = {
+def described(signature):
+    """{"inputs" or "outputs": {key: {"tensor": name, "shape": sizes with None where
+    unknown or None, "dtype": name}}} of a frozen_model.Signature."""
+    return {
         side: {
             key: {"tensor": port.tensor, "shape": port.size, "dtype": port.dtype.name}
             for key, port in ports.items()
         }
         for side, ports in signature._asdict().items()
     }
-    return write_json(folder, IO, described)
 
 
-def read_io(folder):
+def write_io(folder, signature, name=IO):
+    """Writes what is `described`; returns the file's name."""
+    return write_json(folder, name, described(signature))
+
+
+def read_io(folder, name=IO):
     """What `write_io` wrote.
 
     Raises:
       ExportError: it is not there or damaged.
     """
-    path = os.path.join(folder, IO)
+    path = os.path.join(folder, name)
     try:
         with open(path, encoding="utf-8") as file:
-            described = json.load(file)
+            ends = json.load(file)
         for side in ("inputs", "outputs"):
-            for port in described[side].values():
+            for port in ends[side].values():
                 if not isinstance(port["tensor"], str):
                     raise ValueError(f"tensor is {port['tensor']!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(
             f"{path!r} is damaged ({type(error).__name__}: {error}); export again"
         ) from error
-    return described
+    return ends
 
 
-def write_examples(folder, format_name, examples):
+def write_examples(folder, format_name, examples, batch):
     """Writes the first half of the examples to calibrate with, the second to test with.
 
-    Whoever has one example calibrates and tests with that.
+    Both are whole batches. Whoever has one batch calibrates and tests with that.
 
     Args:
       format_name: for the errors.
-      examples: {name: array [n, ...]}.
+      examples: {name: array [n, ...]}, n a multiple of batch.
+      batch: the number of examples that the model is fixed to, or None.
 
     Returns:
       (CALIBRATION, TEST)
@@ -78,12 +83,14 @@ def write_examples(folder, format_name, examples):
                 f"{format_name}: input {name!r} holds strings, which the files of "
                 "examples cannot; serve inputs that are parsed already"
             )
-    half = (len(next(iter(examples.values()))) + 1) // 2
+    count = len(next(iter(examples.values())))
+    size = batch or 1
+    half = (count // size + 1) // 2 * size
     parts = {
         CALIBRATION: {name: array[:half] for name, array in examples.items()},
         TEST: {name: array[half:] for name, array in examples.items()},
     }
-    if not half < len(next(iter(examples.values()))):
+    if half == count:
         parts[TEST] = parts[CALIBRATION]
     for file, arrays in parts.items():
         _write_arrays(os.path.join(folder, file), arrays)

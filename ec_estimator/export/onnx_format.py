@@ -1,7 +1,7 @@
 """ONNX with quantized layers as QuantizeLinear and DequantizeLinear."""
 import os
 
-from ec_estimator.export.engines import run_engine
+from ec_estimator.export.engines import run_batches
 from ec_estimator.export.format import ExportError, Format
 from ec_estimator.export.onnx_convert import OUTPUT, convert
 from ec_estimator.export.onnx_fold import fold
@@ -62,9 +62,14 @@ class OnnxFormat(Format):
         return (FILE,)
 
     def run(self, folder, inputs):
+        return self.run_all(folder, [inputs])[0]
+
+    def run_all(self, folder, batches):
         path = os.path.join(folder, FILE)
-        answers = run_engine(self._target.engine, path, inputs)
-        return {
-            name[: -len(OUTPUT)] if name.endswith(OUTPUT) else name: answer
-            for name, answer in answers.items()
-        }
+        return [
+            {
+                name[: -len(OUTPUT)] if name.endswith(OUTPUT) else name: answer
+                for name, answer in answers.items()
+            }
+            for answers in run_batches(self._target.engine, path, batches)
+        ]

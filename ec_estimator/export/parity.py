@@ -1,4 +1,5 @@
 """How far an engine's answers are from TensorFlow's."""
+import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -8,24 +9,34 @@ from ec_estimator.export.format import ExportError
 # Of the largest answer: classes so near to the best are as good as it, because engines
 # add in another order; quantized outputs have many that are equal.
 _TIE = 1e-5
+# What is relative to answers that are all 0 is relative to this.
+_LEAST = 1e-30
 
 
 class Limits(NamedTuple):
     """From where on an engine's answers are no longer the model's.
 
     top_1: smallest share of examples where both give the same class.
-    difference: largest difference of a float output, relative to its largest answer.
-    class_difference: the same for outputs that are a score for each class.
+    difference: largest difference of a float output, relative to its largest answer;
+      and largest root mean square (RMS) of the differences of any float output,
+      relative to the RMS of its answers.
+    class_difference: the first of the two for outputs that are a score for each class.
     """
 
     top_1: float
     difference: float
     class_difference: float
 
+    def are_valid(self):
+        """Whether top_1 is a share and the others are numbers of 0 or more."""
+        valid = (isinstance(limit, numbers.Real) and limit >= 0 for limit in self)
+        return all(valid) and self.top_1 <= 1
+
 
 # Other engines add in another order, nothing more.
 FLOAT = Limits(0.999, 1e-3, 1e-3)
-# A sum that lies between two integers goes to either, and what follows with it.
+# A sum that lies between two integers goes to either, and what follows with it: one
+# example may get another class, and all its scores with it, but not all examples.
 QUANTIZED = Limits(0.99, 0.1, 1.0)
 
 
@@ -68,7 +79,8 @@ def compare(expected, answers):
 
     Returns:
       {output key: {figure: number}}. Of a float output `max_abs_difference`,
-      `largest_answer` (TensorFlow's), `relative_difference` (their quotient) and
+      `largest_answer` (TensorFlow's), `relative_difference` (their quotient),
+      `rms_difference`, the RMS of the differences relative to that of the answers, and
       `not_finite`, the count of numbers that are finite in one of the two only; `top_1`
       if it is `[n, 2 or more]`, the share of examples with the same largest score. Of
       others `equal`, a share. `left_out` of strings that the engine does not give.
@@ -96,12 +108,18 @@ def _compared(key, expected, answer):
     expected, answer = expected.astype(np.float64), answer.astype(np.float64)
     both = np.isfinite(expected) & np.isfinite(answer)
     same = both | (expected == answer) | (np.isnan(expected) & np.isnan(answer))
-    difference = np.abs(expected[both] - answer[both]).max(initial=0.0)
-    largest = np.abs(expected[both]).max(initial=0.0)
+    errors, answers = expected[both] - answer[both], expected[both]
+    difference = np.abs(errors).max(initial=0.0)
+    largest = np.abs(answers).max(initial=0.0)
     figures = {
         "max_abs_difference": float(difference),
         "largest_answer": float(largest),
-        "relative_difference": float(difference / max(largest, 1e-30)),
+        "relative_difference": float(difference / max(largest, _LEAST)),
+        # Not the mean relative to the largest: of a thousand probabilities nearly all
+        # are 0, and right whatever the few that are not.
+        "rms_difference": float(
+            np.linalg.norm(errors) / max(np.linalg.norm(answers), _LEAST)
+        ),
         "not_finite": int(np.sum(~same)),
     }
     if has_classes(expected):
@@ -154,10 +172,8 @@ def _limits_of(figures, limits):
         return {}
     if "equal" in figures:
         return {"equal": limits.top_1}
+    of_floats = {"rms_difference": limits.difference, "not_finite": 0}
     if "top_1" in figures:
-        return {
-            "top_1": limits.top_1,
-            "relative_difference": limits.class_difference,
-            "not_finite": 0,
-        }
-    return {"relative_difference": limits.difference, "not_finite": 0}
+        scores = {"top_1": limits.top_1, "relative_difference": limits.class_difference}
+        return {**scores, **of_floats}
+    return {"relative_difference": limits.difference, **of_floats}

@@ -1,12 +1,11 @@
 """export_session(): a SavedModel of what a session has trained, from its folder."""
 import os
-import tempfile
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError, UnfinishedError
 from ec_estimator.core.folder import RunFolder
-from ec_estimator.export.delivery import deliver
+from ec_estimator.export.delivery import deliver_anew, temporary_folder
 from ec_estimator.export.format import ExportError
 from ec_estimator.quantization.placement import read_placement
 from ec_estimator.quantization.quantizer import LSQQuantizer, serve
@@ -50,12 +49,10 @@ def export_session(build, save_dir, export_dir, checkpoint_path=None):
     if checkpoint_path is None:
         checkpoint_path, schedules = _clean_checkpoint(folder), {}
     stored = folder.details().get(LSQQuantizer.name)
-    with tempfile.TemporaryDirectory() as place:
+    with temporary_folder("export_session") as place:
         made = os.path.join(place, "saved_model")
         _write(made, build, stored, checkpoint_path, schedules)
-        if tf.gfile.Exists(export_dir):
-            tf.gfile.DeleteRecursively(export_dir)
-        deliver(made, os.fspath(export_dir))
+        deliver_anew(made, os.fspath(export_dir))
     return os.fspath(export_dir)
 
 

@@ -20,6 +20,7 @@ from ec_estimator.export.handoff_data import (
     write_examples,
     write_json,
 )
+from ec_estimator.export.samples import batch_size
 
 _SCRIPT = "build_engine.py"
 
@@ -41,11 +42,12 @@ class TensorRTFormat(Format):
 
     def write(self, model, signature, folder, samples):
         files = self._onnx_format.write(model, signature, folder, samples)
+        size = batch_size(model.signatures[signature])
         with open(os.path.join(folder, _SCRIPT), "w", encoding="utf-8") as file:
             file.write(inspect.getsource(tensorrt_build_engine))
         return (
             *files,
-            *write_examples(folder, self.name, samples),
+            *write_examples(folder, self.name, samples, size),
             write_json(folder, "dynamic_ranges.json", dynamic_ranges(model)),
             _SCRIPT,
         )
@@ -53,6 +55,9 @@ class TensorRTFormat(Format):
     def run(self, folder, inputs):
         """The ONNX file's answers: an engine runs on its own GPU only."""
         return self._onnx_format.run(folder, inputs)
+
+    def run_all(self, folder, batches):
+        return self._onnx_format.run_all(folder, batches)
 
 
 def dynamic_ranges(model):

@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.export.format import ExportError, Format
 from ec_estimator.export.handoff_data import read_io, write_io
+from ec_estimator.export.parity import QUANTIZED
 
 _MODEL = "model.tflite"
 _INSTEAD = (
@@ -50,6 +51,8 @@ class TFLiteFormat(Format):
 
     def __init__(self, optimizations=()):
         self._optimizations = list(optimizations)
+        if self._optimizations:
+            self.float_limits = QUANTIZED
 
     def refuse_training(self, config):
         return f"tflite: {_INSTEAD}"

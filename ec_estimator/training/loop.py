@@ -39,6 +39,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     Raises:
       ConfigError: `max_steps` is too small; the message names the steps needed. Or a
         HandoffExporter could not write what would be trained; it says what to change.
+        One that an Estimator hides is known once its graph is built, before step 1.
       PlanError: nothing to compress with, or `compressor` given twice; before
         training, an Estimator whose `train` builds another model_fn than its own.
     """
@@ -50,11 +51,12 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     eval_spec = eval_spec._replace(
         exporters=tuple(_finished_only(e) for e in eval_spec.exporters)
     )
-    hooks = [_CheckGraph(estimator, train_spec.max_steps)]
+    hooks = [_CheckGraph(estimator, train_spec.max_steps, eval_spec.exporters)]
     if model is not None:
         schedules = {c.name: c.schedule for c in model.compressors}
         _check_steps(schedules, train_spec.max_steps)
-        _check_exporters(eval_spec.exporters, model.compressors)
+        configs = [compressor.config for compressor in model.compressors]
+        _check_exporters(eval_spec.exporters, lambda e: e.refuse_training(configs))
         # A user who goes on with the Estimator would export a model without ops that
         # were trained, such as quantizers.
         tf_private.set_model_fn(given, model_fn)
@@ -103,9 +105,10 @@ class _CheckGraph(tf.train.SessionRunHook):
     that are not.
     """
 
-    def __init__(self, estimator, max_steps):
+    def __init__(self, estimator, max_steps, exporters):
         self._estimator = estimator
         self._max_steps = max_steps
+        self._exporters = exporters
 
     def begin(self):
         shows = compressed_model(tf_private.model_fn_of(self._estimator))
@@ -121,6 +124,7 @@ class _CheckGraph(tf.train.SessionRunHook):
         if not shows:
             folder = RunFolder(os.path.join(self._estimator.model_dir, FOLDER))
             _check_steps(folder.schedules(), self._max_steps)
+            _check_exporters(self._exporters, lambda e: e.refuse_hidden(folder))
 
 
 def _check_steps(schedules, max_steps):
@@ -139,10 +143,10 @@ def _check_steps(schedules, max_steps):
             )
 
 
-def _check_exporters(exporters, compressors):
+def _check_exporters(exporters, refuse):
     for exporter in exporters:
         if isinstance(exporter, HandoffExporter):
-            reason = exporter.refuse_training([c.config for c in compressors])
+            reason = refuse(exporter)
             if reason:
                 raise ConfigError(f"exporter {exporter.name!r}: {reason}")
 

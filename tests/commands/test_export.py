@@ -130,7 +130,12 @@ def test_a_run_that_is_complete_finds_what_it_has_handed_over(results):
 def test_a_pruned_and_quantized_network_is_the_small_one(folder, results, name):
     path = folder / exported(results, name)
     made = manifest(path)
-    assert set(made["files"]) == {"model.pb", "fake_quant.pb", "io.json"}
+    assert set(made["files"]) == {
+        "model.pb",
+        "io.json",
+        "fake_quant.pb",
+        "fake_quant_io.json",
+    }
     assert set(made["compressors"]) == {"quantization"}
     assert made["parity"]["failed"] == []
     assert constants(path / "model.pb")["hidden/kernel"] == (6, 4)

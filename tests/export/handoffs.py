@@ -1,4 +1,5 @@
 """Models that are handed over, and formats that go wrong in every way."""
+import contextlib
 import os
 import resource
 
@@ -9,6 +10,7 @@ import ec_estimator as ec
 from ec_estimator.export.format import EngineMissing, ExportError
 from ec_estimator.export.frozen_format import FrozenGraphFormat
 from ec_estimator.export.handoff import HandoffExporter
+from ec_estimator.export.parity import QUANTIZED
 from tests import models
 
 input_fn = models.dataset((8, 8, 3))
@@ -88,16 +90,40 @@ class Refusing(FrozenGraphFormat):
         raise ExportError("refusing: op 'Foo' has no like there")
 
 
+class Rounding(Wrong):
+    """Writes float models less exactly, and says so."""
+
+    float_limits = QUANTIZED
+
+
+@contextlib.contextmanager
+def files_end_after(size):
+    """No file is longer than these bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 class Full(FrozenGraphFormat):
-    """Files end after 1000 bytes, as on a disk that is full."""
+    """The disk is full while it writes."""
 
     def write(self, model, signature, folder, samples):
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        try:
+        with files_end_after(1000):
             return super().write(model, signature, folder, samples)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class FullThen(FrozenGraphFormat):
+    """The disk is full from when its engine has run, until someone lifts that."""
+
+    def run(self, folder, inputs):
+        answers = super().run(folder, inputs)
+        size = os.path.getsize(os.path.join(folder, "model.pb")) - 1
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        return answers
 
 
 class Batches(FrozenGraphFormat):

@@ -8,6 +8,8 @@ import tensorflow.compat.v1 as tf
 from onnx import numpy_helper
 
 import ec_estimator as ec
+from ec_estimator.core.finished import FOLDER
+from ec_estimator.core.folder import RunFolder
 from ec_estimator.export.frozen_model import freeze_model
 from ec_estimator.export.onnx_format import FILE, OnnxFormat
 from tests import models
@@ -74,6 +76,12 @@ class Run:
             feeds = {signature.inputs[k].name: v for k, v in self.inputs.items()}
             outputs = {k: info.name for k, info in signature.outputs.items()}
             return session.run(outputs, feeds)
+
+    def planned_kernels(self):
+        """The kernels that are compressed, of the checkpoint."""
+        run = RunFolder(os.path.join(self._estimator.model_dir, FOLDER))
+        reader = tf.train.load_checkpoint(self.checkpoint)
+        return [reader.get_tensor(n) for n in run.read_json("plan.json")["kernels"]]
 
     def write(self, target):
         """(OnnxFormat, the folder it wrote to, onnx.ModelProto)."""

@@ -189,6 +189,23 @@ def test_examples_are_needed_and_are_numbers(samples, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("has_tables", ["graph_def", "fake_quant"])
+def test_lookup_tables_are_refused(has_tables, tmp_path):
+    trained_model = trained("raw")
+    model = trained_model.model
+    graph_def = tf.GraphDef()
+    graph_def.CopyFrom(model.graph_def)
+    graph_def.node.add(name="words", op="HashTableV2")
+    with_tables = model._replace(graph_def=graph_def)
+    if has_tables == "fake_quant":
+        with_tables = model._replace(fake_quant=with_tables)
+    with pytest.raises(ExportError, match="blade: 'words' is a lookup table, which"):
+        BladeFormat().write(
+            with_tables, trained_model.signature, str(tmp_path), trained_model.samples
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def cut(folder):
     (folder / "frozen.pb").write_bytes(b"\xff" * 9)
 

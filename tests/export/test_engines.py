@@ -1,5 +1,4 @@
 """Engines in their own environment: `make engines` makes it, `make test` needs it."""
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from ec_estimator.export import engines
-from ec_estimator.export.engines import build_engine, measure, run_engine
+from ec_estimator.export.engines import measure, run_batches, run_engine
 from ec_estimator.export.format import EngineMissing, ExportError
 
 ON_CPU = pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -44,6 +43,19 @@ def test_a_quantized_product_is_numpys(engine, files):
     assert list(outputs) == ["y"]
     assert outputs["y"].dtype == np.float32
     np.testing.assert_allclose(outputs["y"], rounded(x) @ MATRIX, rtol=1e-6)
+
+
+@ON_CPU
+def test_all_batches_go_to_one_process(engine, files, monkeypatch):
+    started = []
+    work = engines._work
+    monkeypatch.setattr(engines, "_work", lambda *a: started.append(a) or work(*a))
+    batches = [{"x": np.full((n, 3), n, np.float32)} for n in (1, 3, 2)]
+    answers = run_batches(engine, files / "matmul.onnx", batches)
+    for batch, outputs in zip(batches, answers):
+        expected = rounded(batch["x"]) @ MATRIX
+        np.testing.assert_allclose(outputs["y"], expected, rtol=1e-6)
+    assert len(answers) == 3 and len(started) == 1
 
 
 @ON_CPU
@@ -162,7 +174,7 @@ def test_an_environment_beside_the_current_folder_is_found(tmp_path):
     python = tmp_path / ".venv-engines" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    assert engines.python_of("tensorrt") == [str(python), "-I"]
+    assert engines.python_of("openvino") == [str(python), "-I"]
 
 
 @pytest.mark.usefixtures("no_environment")
@@ -213,47 +225,3 @@ def test_an_engine_that_dies_without_a_word(files, tmp_path, monkeypatch):
     monkeypatch.setenv(engines.VARIABLE, str(script))
     with pytest.raises(ExportError, match="matmul.onnx: exit code -9"):
         run_engine("onnxruntime", files / "matmul.onnx", {"x": 1})
-
-
-@pytest.mark.parametrize("name", ["conv_int8", "matmul"])
-def test_tensorrt_builds_an_engine(files, tmp_path, name):
-    assert build_engine(files / f"{name}.onnx", tmp_path, "8.9") == []
-    assert os.listdir(str(tmp_path)) == [f"{name}.engine"]
-    assert (tmp_path / f"{name}.engine").stat().st_size > 10000
-
-
-def test_tensorrt_warns_of_unsigned_steps(files, tmp_path):
-    warnings = build_engine(files / "conv_uint8.onnx", tmp_path, "7.5")
-    assert len(warnings) == 1
-    assert "UINT8 zero_point" in warnings[0]
-    assert "Defaulting to INT8" in warnings[0]
-
-
-def test_tensorrt_runs_on_a_gpu_only(files):
-    with pytest.raises(EngineMissing, match="tensorrt: runs on a GPU only"):
-        run_engine("tensorrt", files / "conv_int8.onnx", {})
-
-
-@pytest.mark.parametrize(
-    "name,capability,message",
-    [
-        ("strings", "8.9", "Failed to convert"),
-        ("matmul", "9.0", "9.0 is none of 7.5, 8.0, 8.6, 8.9, 12.0, 12.1"),
-    ],
-)
-def test_what_tensorrt_refuses(files, tmp_path, name, capability, message):
-    with pytest.raises(ExportError, match=f"tensorrt: .*{name}.onnx: .*{message}"):
-        build_engine(files / f"{name}.onnx", tmp_path, capability)
-    assert os.listdir(str(tmp_path)) == []
-
-
-def test_tensorrt_refuses_a_damaged_file(files, tmp_path):
-    (tmp_path / "cut.onnx").write_bytes((files / "matmul.onnx").read_bytes()[:100])
-    with pytest.raises(ExportError, match="tensorrt: .*cut.onnx: ."):
-        build_engine(tmp_path / "cut.onnx", tmp_path, "8.9")
-    assert os.listdir(str(tmp_path)) == ["cut.onnx"]
-
-
-def test_a_folder_that_is_not_there(files, tmp_path):
-    with pytest.raises(ExportError, match="FileNotFoundError: .*matmul.engine"):
-        build_engine(files / "matmul.onnx", tmp_path / "no", "8.9")

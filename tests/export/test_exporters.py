@@ -11,6 +11,7 @@ from tensorflow.contrib.estimator import (
 
 import ec_estimator as ec
 from tests import models
+from tests.export.handoffs import files_end_after
 
 
 def sparsifier(**kwargs):
@@ -192,3 +193,33 @@ def test_a_clean_checkpoint_of_a_run_that_lost_its_manifest_is_an_error(tmp_path
     exporter = ec.CleanCheckpointExporter()
     with pytest.raises(ec.RunFolderError, match="compressed run.*no manifest.json"):
         exporter.export(trained, str(tmp_path), trained.latest_checkpoint(), {}, True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return compressed(tmp_path_factory.mktemp("run")).train(input_fn, max_steps=6)
+
+
+@pytest.mark.parametrize(
+    "exporter",
+    [
+        ec.SavedModelExporter(receiver),
+        ec.BestExporter(receiver),
+        ec.CleanCheckpointExporter(),
+    ],
+    ids=lambda exporter: exporter.name,
+)
+def test_what_cannot_be_written_is_named_and_not_there(exporter, finished, tmp_path):
+    full, blocked = str(tmp_path / "full"), str(tmp_path / "file" / "out")
+    arguments = finished.latest_checkpoint(), {"loss": 1.0}, True
+    with files_end_after(1000), pytest.raises(
+        ec.ExportError, match=f"'{exporter.name}': '{full}' cannot be .*too large"
+    ):
+        exporter.export(finished, full, *arguments)
+    # TensorFlow's own temporary folder may stay; nobody takes that for a model.
+    left = [name.split("-")[0] for name in os.listdir(full)]
+    assert set(left) <= {"temp", "model.ckpt"}
+    assert not [name for name in os.listdir(full) if name.endswith(".index")]
+    (tmp_path / "file").write_text("where a folder should be")
+    with pytest.raises(ec.ExportError, match=f"'{blocked}' cannot be .*; make room th"):
+        exporter.export(finished, blocked, *arguments)

@@ -77,7 +77,13 @@ def test_a_float_model_is_one_graph(kind, tmp_path):
 
 def check_quantized(trained, folder):
     path, made = check_handed_over(trained, folder)
-    assert sorted(made["files"]) == ["fake_quant.pb", "io.json", "model.pb"]
+    files = ["fake_quant.pb", "fake_quant_io.json", "io.json", "model.pb"]
+    assert sorted(made["files"]) == files
+    for name in files[1:3]:
+        with open(f"{path}/{name}") as stream:
+            ends = json.load(stream)
+        assert ends["inputs"] == made["inputs"]
+        assert set(ends["outputs"]) == set(made["outputs"])
     assert made["parity"]["limits"]["top_1"] == 0.99
     x = {"x": examples()[0]}
     floats, fakes = (answers(path, file, x) for file in ("model.pb", "fake_quant.pb"))
@@ -155,9 +161,49 @@ def test_an_engine_that_answers_otherwise_is_an_error(sparse, error, message, tm
 
 
 def test_limits_can_be_set(sparse, tmp_path):
-    limits = Limits(0.0, 1.0, 10.0)
+    limits = Limits(0.0, 10.0, 10.0)
     path = export(exporter(handoffs.Wrong(0.5), limits=limits), sparse, tmp_path)
     assert manifest(path)["parity"]["limits"]["class_difference"] == 10.0
+
+
+@pytest.mark.parametrize(
+    "wrong,message",
+    [
+        ({"samples": 0}, "samples: must be an integer greater than 0, got 0"),
+        ({"samples": -1}, "samples: must be an integer greater than 0, got -1"),
+        ({"samples": 2.5}, "samples: must be an integer greater than 0, got 2.5"),
+        ({"samples": True}, "samples: must be an integer greater than 0, got True"),
+        ({"made": "onnx"}, "format: must be a Format, got 'onnx'"),
+        ({"made": handoffs.Nested}, "format: must be a Format, got <class"),
+        ({"limits": 0.1}, "limits: must be parity.Limits, .*, got 0.1"),
+        ({"limits": (1, 0, 0)}, r"limits: must be parity.Limits, .*, got \(1, 0, 0\)"),
+        (
+            {"limits": Limits(99, 0, 0)},
+            r"limits: .*top_1 in \[0, 1\].*, got Limits\(top_1=99",
+        ),
+        ({"limits": Limits(1, -1, 0)}, "limits: .*0 or more, got .*difference=-1"),
+        (
+            {"limits": Limits(1, 0, "1")},
+            "limits: .*0 or more, got .*class_difference='1'",
+        ),
+        ({"limits": Limits(np.nan, 0, 0)}, "limits: .*got .*top_1=nan"),
+        ({"input_fn": 3}, "input_fn: must be a function or None, got 3"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_it_is_made(wrong, message):
+    with pytest.raises(ec.ConfigError, match=f"HandoffExporter.{message}"):
+        exporter(**wrong)
+
+
+def test_a_receiver_is_a_function():
+    with pytest.raises(ec.ConfigError, match="receiver_fn: must be a function, got {}"):
+        ec.HandoffExporter(handoffs.Nested(), {})
+
+
+def test_a_format_that_rounds_float_models_says_so(sparse, tmp_path, caplog):
+    made = manifest(export(exporter(handoffs.Rounding(0.005)), sparse, tmp_path))
+    assert made["parity"]["limits"]["difference"] == 0.1
+    assert "the format rounds what was trained in float; the engine's" in caplog.text
 
 
 def warned(caplog):
@@ -200,22 +246,49 @@ def test_a_failed_export_leaves_nothing(sparse, made, message, tmp_path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_that_fills_up_while_copying_leaves_nothing(
+def test_a_disk_that_is_full_while_tensorflow_writes_leaves_nothing(
     sparse, tmp_path, monkeypatch
 ):
-    copy, copied = tf.gfile.Copy, []
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    message = f"'frozen_graph': '{scratch}/.*' cannot be written .*too large.*; make"
+    with handoffs.files_end_after(1000), pytest.raises(ExportError, match=message):
+        export(exporter(), sparse, tmp_path / "out")
+    assert list(scratch.iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
-    def full(source, target):
-        if copied:
-            raise tf.errors.ResourceExhaustedError(None, None, "No space left")
-        copied.append(target)
-        copy(source, target)
 
-    monkeypatch.setattr(tf.gfile, "Copy", full)
-    with pytest.raises(ExportError, match="/4' cannot be written .*No space left"):
-        export(exporter(), sparse, tmp_path)
-    assert f"/{LAST}.partial-" in copied[0]
+def test_no_temporary_folder_is_an_error(sparse, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(ExportError, match="no temporary folder can be .*/none/"):
+        export(exporter(), sparse, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_others_stay_what_they_are(sparse, tmp_path):
+    def unreadable():
+        lines = tf.data.TextLineDataset("/none")
+        return lines.map(lambda line: ({"x": tf.zeros([8, 8, 3])}, 0)).batch(1)
+
+    with pytest.raises(tf.errors.NotFoundError):
+        export(exporter(input_fn=unreadable), sparse, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_copying_leaves_nothing(sparse, tmp_path):
+    message = "/4' cannot be written .*File too large"
+    # It comes back to what it was when the format has changed it, too.
+    with handoffs.files_end_after(2**40), pytest.raises(ExportError, match=message):
+        export(exporter(handoffs.FullThen()), sparse, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_cannot_be_written_is_an_error(sparse, tmp_path):
+    (tmp_path / "out").write_text("a file, where a folder should be")
+    with pytest.raises(ExportError, match="/out/4' cannot be written"):
+        export(exporter(), sparse, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_refused_export_is_followed_by_another_in_the_same_second(

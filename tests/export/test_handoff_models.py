@@ -130,6 +130,62 @@ def test_one_signature_is_not_the_other(two_ends, tmp_path):
         export(two_ends_exporter("serving_default"), two_ends, tmp_path)
 
 
+def odd_ends_fn(features, labels, mode):
+    """An input that no output reads, and an output that is a single number."""
+    scores = tf.layers.dense(features["x"], 3, name="scores")
+    if mode == tf.estimator.ModeKeys.PREDICT:
+        predictions = {"scores": scores, "largest": tf.reduce_max(scores)}
+        return tf.estimator.EstimatorSpec(mode, predictions=predictions)
+    loss = tf.losses.sparse_softmax_cross_entropy(labels, scores)
+    train_op = tf.train.AdamOptimizer().minimize(loss, tf.train.get_global_step())
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def odd_ends_data():
+    random = np.random.RandomState(1)
+    features = {
+        "x": random.standard_normal((40, 4)).astype(np.float32),
+        "unread": np.arange(40, dtype=np.int32),
+    }
+    data = tf.data.Dataset.from_tensor_slices((features, random.randint(0, 3, 40)))
+    return data.repeat().batch(40)
+
+
+def odd_ends_receiver():
+    inputs = {
+        "x": tf.placeholder(tf.float32, [None, 4], "x"),
+        "unread": tf.placeholder(tf.int32, [None], "unread"),
+    }
+    return tf.estimator.export.ServingInputReceiver(inputs, inputs)
+
+
+@pytest.fixture(scope="module")
+def odd_ends(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd_ends")
+    trained = handoffs.estimator(folder, wrapped=odd_ends_fn)
+    return trained.train(odd_ends_data, max_steps=1)
+
+
+@pytest.mark.parametrize("name", ["frozen_graph", "onnx_onnxruntime"])
+def test_unread_inputs_stay_and_single_numbers_are_compared(name, odd_ends, tmp_path):
+    made = HandoffExporter(
+        ec.FORMATS[name](), odd_ends_receiver, odd_ends_data, samples=40
+    )
+    path = export(made, odd_ends, tmp_path)
+    written = manifest(path)
+    assert set(written["inputs"]) == {"x", "unread"}
+    assert written["outputs"]["largest"]["shape"] == []
+    # One number of each of two batches.
+    assert written["parity"]["checked"] and written["parity"]["samples"] == 40
+    assert set(written["parity"]["outputs"]["largest"]) == {
+        "max_abs_difference",
+        "largest_answer",
+        "relative_difference",
+        "rms_difference",
+        "not_finite",
+    }
+
+
 def parsing_receiver():
     return tf.estimator.export.build_parsing_serving_input_receiver_fn(
         {"x": tf.FixedLenFeature([8, 8, 3], tf.float32)}
@@ -219,6 +275,24 @@ def test_what_could_not_be_handed_over_is_not_trained(given_at_once, tmp_path):
             trained, *specs(LAST, exporter(handoffs.NoUnsigned(), name="engine")), late
         )
     assert trained.latest_checkpoint() is None
+
+
+@pytest.mark.parametrize("made", [handoffs.NoUnsigned(), FrozenGraphFormat()])
+def test_what_a_hidden_quantizer_trains_is_refused_before(made, tmp_path):
+    hidden = add_metrics(
+        handoffs.estimator(tmp_path, "outputs quantized"), lambda predictions: {}
+    )
+    with pytest.raises(
+        ec.ConfigError, match="'engine': the run is quantized, but .* does not show the"
+    ):
+        ec.train_and_evaluate(hidden, *specs(LAST, exporter(made, name="engine")))
+    assert hidden.latest_checkpoint() is None
+
+
+def test_what_a_hidden_sparsifier_trains_is_handed_over(tmp_path):
+    hidden = add_metrics(handoffs.estimator(tmp_path, "sparse"), lambda predictions: {})
+    _, exports = ec.train_and_evaluate(hidden, *specs(LAST, exporter()))
+    assert exports == [str(tmp_path / "export" / "frozen_graph" / str(LAST))]
 
 
 def test_what_can_be_handed_over_is_trained(tmp_path):

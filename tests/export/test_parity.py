@@ -28,6 +28,8 @@ def test_figures_of_scores():
         "max_abs_difference": 1.0,
         "largest_answer": 4.0,
         "relative_difference": 0.25,
+        # Squares: 0.25 + 1 + 0.0625, of 1 + 16 + 9 + 4 + 1 + 4 + 4.
+        "rms_difference": pytest.approx((1.3125 / 39) ** 0.5),
         "not_finite": 0,
         "top_1": 0.75,
     }
@@ -76,25 +78,24 @@ def test_an_output_that_cannot_be_compared_is_an_error(answers, message):
         compare({"y": np.ones(2)}, answers)
 
 
+# Figures of an output that is as it should be, beside those that a test is about.
+SAME = {"relative_difference": 0.0, "rms_difference": 0.0, "not_finite": 0}
+
+
 @pytest.mark.parametrize(
     "figures,limits,passes",
     [
-        ({"top_1": 0.9989, "relative_difference": 0.0, "not_finite": 0}, FLOAT, False),
-        ({"top_1": 0.9991, "relative_difference": 0.0, "not_finite": 0}, FLOAT, True),
-        ({"top_1": 1.0, "relative_difference": 0.002, "not_finite": 0}, FLOAT, False),
-        (
-            {"top_1": 0.991, "relative_difference": 0.5, "not_finite": 0},
-            QUANTIZED,
-            True,
-        ),
-        (
-            {"top_1": 0.98, "relative_difference": 0.0, "not_finite": 0},
-            QUANTIZED,
-            False,
-        ),
-        ({"relative_difference": 0.09, "not_finite": 0}, QUANTIZED, True),
-        ({"relative_difference": 0.11, "not_finite": 0}, QUANTIZED, False),
-        ({"relative_difference": 0.0, "not_finite": 1}, QUANTIZED, False),
+        ({**SAME, "top_1": 0.9989}, FLOAT, False),
+        ({**SAME, "top_1": 0.9991}, FLOAT, True),
+        ({**SAME, "top_1": 1.0, "relative_difference": 0.002}, FLOAT, False),
+        ({**SAME, "top_1": 1.0, "rms_difference": 0.002}, FLOAT, False),
+        ({**SAME, "top_1": 0.991, "relative_difference": 0.5}, QUANTIZED, True),
+        ({**SAME, "top_1": 0.98}, QUANTIZED, False),
+        ({**SAME, "top_1": 1.0, "rms_difference": 0.11}, QUANTIZED, False),
+        ({**SAME, "relative_difference": 0.09}, QUANTIZED, True),
+        ({**SAME, "relative_difference": 0.11}, QUANTIZED, False),
+        ({**SAME, "rms_difference": 0.11}, QUANTIZED, False),
+        ({**SAME, "not_finite": 1}, QUANTIZED, False),
         ({"equal": 0.98}, QUANTIZED, False),
         ({"equal": 0.98}, Limits(0.9, 0, 0), True),
     ],
@@ -104,10 +105,38 @@ def test_limits(figures, limits, passes):
 
 
 def test_a_failure_says_which_output_and_by_how_much():
-    figures = {"y": {"relative_difference": 0.5, "not_finite": 0}}
-    assert failures(figures, QUANTIZED) == [
+    assert failures({"y": {**SAME, "relative_difference": 0.5}}, QUANTIZED) == [
         "output 'y': relative_difference is 0.5, the limit is 0.1"
     ]
+
+
+def softmax(scores):
+    powers = np.exp(scores - scores.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_probabilities_are_wrong_though_the_classes_fit(classes):
+    scores = 20 * np.eye(classes)[np.arange(64) % classes]
+    figures = compared(softmax(scores), softmax(scores / 5))
+    assert figures["top_1"] == 1.0
+    (failed,) = failures({"y": figures}, QUANTIZED)
+    assert "rms_difference is" in failed and "the limit is 0.1" in failed
+
+
+def test_one_example_in_a_hundred_may_get_another_class():
+    expected = np.eye(10)[np.arange(256) % 10]
+    answer = expected.copy()
+    answer[0] = expected[1]
+    assert failures({"y": compared(expected, answer)}, QUANTIZED) == []
+
+
+def test_boxes_are_not_right_because_their_largest_side_is():
+    boxes = np.random.RandomState(0).uniform(0, 30, (64, 4)) + [0, 0, 0, 50]
+    answer = boxes * [1.0, 1.5, 0.5, 1.0]
+    figures = compared(boxes, answer)
+    assert figures["top_1"] == 1.0
+    assert failures({"y": figures}, QUANTIZED)
 
 
 def test_accuracy_is_of_outputs_that_have_every_label():
@@ -128,7 +157,7 @@ def test_tensorflow_and_the_engine_are_asked_the_same():
     assert parity["samples"] == 4
     assert parity["accuracy"] == {"tensorflow": {"y": 1.0}, "engine": {"y": 0.25}}
     assert parity["outputs"]["y"]["max_abs_difference"] == 8.0
-    assert len(parity["failed"]) == 2
+    assert len(parity["failed"]) == 3
 
 
 def test_an_output_that_is_missing_fails():

@@ -117,6 +117,24 @@ def test_a_single_example_does_for_both_under_any_name(tmp_path):
                 np.testing.assert_array_equal(file[key], array)
 
 
+@pytest.mark.parametrize(
+    "count,calibrates,tests",
+    [(4, (0, 2), (2, 4)), (6, (0, 4), (4, 6)), (2, (0, 2), (0, 2))],
+)
+def test_examples_are_whole_batches_of_a_fixed_size(count, calibrates, tests, tmp_path):
+    trained_model = trained("raw", "dense")
+    signature = trained_model.model.signatures[trained_model.signature]
+    port = signature.inputs["x"]._replace(size=(2, 8, 8, 3))
+    model = trained_model.model._replace(
+        signatures={"fixed": signature._replace(inputs={"x": port})}
+    )
+    x = np.arange(count, dtype=np.float32)
+    TensorRTFormat(OneFile()).write(model, "fixed", str(tmp_path), {"x": x})
+    for name, (start, end) in (("calib", calibrates), ("test", tests)):
+        with np.load(str(tmp_path / f"{name}_data.npz")) as file:
+            np.testing.assert_array_equal(file["x"], x[start:end])
+
+
 def test_no_examples_are_an_error(tmp_path):
     model = trained("raw", "dense")
     with pytest.raises(ExportError, match="tensorrt: there are no examples"):
@@ -172,6 +190,7 @@ def test_the_script_builds_an_engine(batch, arguments, tmp_path):
         ({"size": 0}, (), r"input 'x' has unknown sizes beside the batch, \(1, 3, -1"),
         ({}, ("--compute_capability", "9.0"), "=9.0: this TensorRT builds for .*SM89"),
         ({}, ("--onnx", "none.onnx"), r"--onnx: want one ONNX file, found \['none"),
+        ({}, ("--output", "none/x.engine"), "No such file or directory: 'none/x.eng"),
         (None, (), "model.onnx cannot be read: .*Failed to parse"),
     ],
 )

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.export.format import ExportError
 from ec_estimator.export.frozen_model import FrozenModel, Port, Signature
+from ec_estimator.export.parity import FLOAT, compare, failures
 from ec_estimator.export.tflite_format import TFLiteFormat
 from tests.export.frozen import trained
 
@@ -56,6 +57,10 @@ def test_eight_bit_weights_are_a_quarter_of_the_bytes(tmp_path):
     found = format.run(str(tmp_path), samples)["logits"]
     error = np.abs(found - answers["logits"]).max()
     assert 0 < error < 0.02 * np.ptp(answers["logits"])
+    compared = compare({"logits": answers["logits"]}, {"logits": found})
+    assert failures(compared, FLOAT)
+    assert failures(compared, format.float_limits) == []
+    assert TFLiteFormat().float_limits is None
 
 
 def test_a_quantized_model_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from tests import models
+from tests.export.handoffs import files_end_after
 from tests.quantization.sessions import SHAPE, config, model
 from tests.quantization.test_session import snippet
 
@@ -82,6 +83,13 @@ def test_an_export_from_the_folder(folder, tmp_path):
         scales = json.load(file)
     assert {layer["kernel"] for layer in scales["layers"]} == {"w1", "w2", "w3"}
     assert all(q["step_sizes"] for q in scales["quantizers"].values())
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(folder, tmp_path):
+    message = "export_session: .* cannot be written .*File too large"
+    with files_end_after(1000), pytest.raises(ec.ExportError, match=message):
+        ec.export_session(serving, folder, str(tmp_path / "export"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unfinished_run_is_not_exported(tmp_path):
