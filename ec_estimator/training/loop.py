@@ -135,8 +135,17 @@ def _check_steps(schedules, max_steps):
             raise ConfigError(
                 f"TrainSpec.max_steps={max_steps} is too small for {name}: "
                 f"{schedule.num_trials} trials every {schedule.step_interval} steps "
-                f"from step {schedule.start_step} need {schedule.last_step}"
+                f"from step {schedule.start_step} need {schedule.last_step}; "
+                f"{_way_out(schedule, max_steps)}"
             )
+
+
+def _way_out(schedule, max_steps):
+    """What to set so that all trials fit."""
+    interval = schedule.interval_within(max_steps)
+    if interval:
+        return f"step_interval={interval} fits them into {max_steps} steps"
+    return "no step_interval is short enough: set fewer num_trials, or train longer"
 
 
 def _check_exporters(exporters, compressors):
