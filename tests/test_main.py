@@ -72,7 +72,8 @@ ERRORS = [
     (
         [*TRAIN, "--train_steps=9999"],
         "ec_estimator: TrainSpec.max_steps=9999 is too small for sparsity: 10 trials "
-        "every 1000 steps from step 0 need 10000",
+        "every 1000 steps from step 0 need 10000; step_interval=699 fits them into "
+        "9999 steps",
     ),
     (
         [
@@ -175,8 +176,10 @@ def test_plan_prints_the_coverage(folder):
         ["hidden/MatMul", "MatMul", "hidden/kernel", "96", "compressed"],
         ["head/MatMul", "MatMul", "head/kernel", "64", "is in exclude_scopes 'head'"],
     ]
-    assert process.stdout.splitlines()[4:] == [
-        "sparsity: 1 kernels with 96 weights, 1 of 2 layers"
+    assert process.stdout.splitlines()[5:] == [
+        "sparsity: 1 of 2 layers; kernels with 96 of the model's 180 weights (53.3%)",
+        "  left alone: 1 layer with 64 weights: is in exclude_scopes 'head'",
+        "  left alone: 20 weights of biases, norms and the like",
     ]
     assert not (folder / "planned").exists()
 
