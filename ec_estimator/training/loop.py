@@ -134,8 +134,8 @@ def _check_steps(schedules, max_steps):
         elif max_steps < schedule.last_step:
             raise ConfigError(
                 f"TrainSpec.max_steps={max_steps} is too small for {name}: "
-                f"{schedule.num_trials} trials every {schedule.step_interval} steps "
-                f"from step {schedule.start_step} need {schedule.last_step}; "
+                f"{schedule.num_trials} trials every {schedule.step_interval} steps, "
+                f"the first at step {schedule.step_of(1)}, need {schedule.last_step}; "
                 f"{_way_out(schedule, max_steps)}"
             )
 
