@@ -11,6 +11,8 @@ from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
 from ec_estimator.export.handoff import HandoffExporter
 from ec_estimator.report.summary import Summary
+from ec_estimator.report.text import evaluation_line
+from ec_estimator.training.announce import announce
 from ec_estimator.training.attachment import as_compressors
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress, compressed_model
@@ -65,7 +67,10 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     # Workers other than the one that does it all have none.
     if results and results[0]:
         folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
-        Summary(folder).add_evaluation(results[0])
+        summary = Summary(folder)
+        summary.add_evaluation(results[0])
+        line = evaluation_line(summary.content["evaluation"])
+        announce(tf.get_default_graph(), line)
     return results
 
 
