@@ -64,7 +64,9 @@ def define(flag_values=flags.FLAGS):
         "dense checkpoint, or its folder, to start from",
         **options,
     )
-    flags.DEFINE_integer("train_steps", None, "global step to train to, at least 1", **options)
+    flags.DEFINE_integer(
+        "train_steps", None, "global step to train to, at least 1", **options
+    )
     flags.DEFINE_integer(
         "eval_steps", None, "batches an evaluation; default: all", **options
     )

@@ -12,7 +12,11 @@ def format_help(command, does, groups):
       command: its name; does: what it does, in a few words.
       groups: {title: [absl Flag]}.
     """
-    lines = [f"usage: python -m ec_estimator {command} [flags]", "", f"{command}: {does}"]
+    lines = [
+        f"usage: python -m ec_estimator {command} [flags]",
+        "",
+        f"{command}: {does}",
+    ]
     for title, flags in groups.items():
         lines += ["", f"{title}:"] if flags else []
         for flag in flags:

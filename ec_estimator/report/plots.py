@@ -46,7 +46,13 @@ def latency_plot(measurement):
     rows = measurement.latencies
     names = [f"batch of {row.batch_size}" for row in rows]
     figure, (axis,) = _figure(1, _MARGIN + 2 * _ROW * len(rows), names)
-    _bars(axis, "latency", "milliseconds a batch", [r.before for r in rows], [r.after for r in rows])
+    _bars(
+        axis,
+        "latency",
+        "milliseconds a batch",
+        [r.before for r in rows],
+        [r.after for r in rows],
+    )
     _name_rows([axis], names)
     return _svg(figure)
 

@@ -1,7 +1,7 @@
 """summary.json: what each compressor of a run did, and what to do next.
 
     {compressor: {"trial": 3, "num_trials": 3, "layers": [...], "totals": {...},
-                  "units": {...}},                         of the numbers in trials.jsonl
+                  "units": {...}},                          of numbers in trials.jsonl
      "small_network": {"layers": [...], "totals": {...}},   after pruning
      "evaluation": {metric: number},                        of train_and_evaluate
      "next": "python -m ec_estimator ..."}

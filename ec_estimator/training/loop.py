@@ -66,11 +66,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     results = tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
     # Workers other than the one that does it all have none.
     if results and results[0]:
-        folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
-        summary = Summary(folder)
-        summary.add_evaluation(results[0])
-        line = evaluation_line(summary.content["evaluation"])
-        announce(tf.get_default_graph(), line)
+        _conclude(RunFolder(os.path.join(estimator.model_dir, FOLDER)), results[0])
     return results
 
 
@@ -98,6 +94,14 @@ def compressed(estimator, compressor):
 
 def _settings(compressors):
     return [(compressor.name, compressor.config) for compressor in compressors]
+
+
+def _conclude(folder, metrics):
+    """Adds an evaluation to a run's summary, and shows it."""
+    summary = Summary(folder)
+    summary.add_evaluation(metrics)
+    line = evaluation_line(summary.content["evaluation"])
+    announce(tf.get_default_graph(), line)
 
 
 class _CheckGraph(tf.train.SessionRunHook):

@@ -29,7 +29,7 @@ def test_the_demo_shows_its_trials_and_compares_dense_with_sparse(tmp_path):
     text = result.stdout
 
     dense = text[: text.index("2. Sparse training")]
-    assert dense.count("loss = ") == 11 and ", step = 90 (" in dense
+    assert dense.count("\nloss = ") == 10 and ", step = 91 (" in dense
     for trial in range(1, 8):
         assert f"sparsity: trial {trial}/7" in text
     assert "deprecated" not in text and "CheckpointSaverHook" not in text

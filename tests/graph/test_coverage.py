@@ -30,9 +30,7 @@ def test_it_lists_every_layer_and_counts():
 
 
 def with_table():
-    table = tf.get_variable(
-        "words", [50, 4], partitioner=tf.fixed_size_partitioner(2)
-    )
+    table = tf.get_variable("words", [50, 4], partitioner=tf.fixed_size_partitioner(2))
     x = tf.nn.embedding_lookup(table, [0, 3])
     return [tf.layers.dense(tf.layers.dense(x, 4, name="one"), 3, name="head")]
 
