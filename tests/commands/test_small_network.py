@@ -233,7 +233,7 @@ def test_report_measures_latency_and_says_how(outputs):
         line.startswith("latency of a batch, median of 3 runs") for line in lines
     )
     measured, ending = lines[:-3], lines[-3:]
-    assert ending[0] == "" and ending[1].startswith("evaluation at step 6: loss ")
+    assert ending[0] == "" and ending[1].startswith("evaluation at step 4: loss ")
     assert ending[2].startswith("next: python -m ec_estimator finetune --model=MODULE")
     assert measured[-3].split()[0] == "2"
     assert measured[-1] == (
