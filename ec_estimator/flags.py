@@ -64,18 +64,20 @@ def define(flag_values=flags.FLAGS):
         "dense checkpoint, or its folder, to start from",
         **options,
     )
-    flags.DEFINE_integer("train_steps", None, "global step to train to", **options)
+    flags.DEFINE_integer(
+        "train_steps", None, "global step to train to, at least 1", **options
+    )
     flags.DEFINE_integer(
         "eval_steps", None, "batches an evaluation; default: all", **options
     )
     flags.DEFINE_integer(
-        "save_checkpoints_steps", None, "steps between checkpoints", **options
+        "save_checkpoints_steps", None, "training steps between checkpoints", **options
     )
     flags.DEFINE_multi_enum(
         "export",
         [],
         ["saved_model", "best", "clean_checkpoint", *FORMATS],
-        "what to write to <model_dir>/export when the model is finished; repeatable",
+        "what to write to <model_dir>/export when the model is finished",
         **options,
     )
     for algorithm in COMPRESSORS.values():
@@ -130,7 +132,10 @@ def _define_fields(algorithm, flag_values):
 
 
 def _define_field(name, field, options):
-    rule, doc = field.metadata["rule"], field.metadata["doc"]
+    rule = field.metadata["rule"]
+    doc = field.metadata["doc"]
+    if rule.kind in ("float", "integer", "integers"):
+        doc += f"; {rule.text}"
     if rule.kind == "float":
         flags.DEFINE_float(name, field.default, doc, **options)
     elif rule.kind == "integer":

@@ -46,7 +46,9 @@ def train_dense(model_dir, steps):
       (evaluation, folder of the SavedModel).
     """
     estimator = tf.estimator.Estimator(
-        digits_model.model_fn, model_dir, tf.estimator.RunConfig(tf_random_seed=1)
+        digits_model.model_fn,
+        model_dir,
+        tf.estimator.RunConfig(tf_random_seed=1, log_step_count_steps=-(-steps // 10)),
     )
     estimator.train(digits_model.train_input_fn, max_steps=steps)
     evaluation = estimator.evaluate(digits_model.eval_input_fn)
@@ -75,7 +77,11 @@ def train_sparse(model_dir, dense_dir, steps):
     estimator = tf.estimator.Estimator(
         ec.compress(digits_model.model_fn, sparsifier),
         model_dir,
-        tf.estimator.RunConfig(tf_random_seed=1, save_checkpoints_steps=-(-steps // 3)),
+        tf.estimator.RunConfig(
+            tf_random_seed=1,
+            save_checkpoints_steps=-(-steps // 3),
+            log_step_count_steps=-(-steps // 3),
+        ),
         warm_start_from=ec.warm_start(dense_dir),
     )
     exporter = ec.SavedModelExporter(digits_model.serving_input_receiver_fn)
@@ -180,14 +186,15 @@ def prepare(output_dir):
 
 
 class Lines(logging.Handler):
-    """Shows the plan, trials and evaluations of TensorFlow's log, and what went wrong.
+    """Shows the plan, trials, loss and evaluations of TensorFlow's log, and what went
+    wrong.
 
     Left out are the deprecation warnings for tf.layers and the like.
     """
 
     SHOWN = (
         *("Compression plan", "sparsity:", "pruning:", "quantization:"),
-        "Saving dict for global step",
+        *("loss = ", "Saving dict for global step"),
     )
 
     def emit(self, record):

@@ -1,4 +1,6 @@
 """python -m ec_estimator, as a user calls it."""
+import re
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -72,7 +74,8 @@ ERRORS = [
     (
         [*TRAIN, "--train_steps=9999"],
         "ec_estimator: TrainSpec.max_steps=9999 is too small for sparsity: 10 trials "
-        "every 1000 steps from step 0 need 10000",
+        "every 1000 steps, the first at step 1000, need 10000; step_interval=699 fits "
+        "them into 9999 steps",
     ),
     (
         [
@@ -108,6 +111,9 @@ OTHERS = [
     ["prune"],
     ["--help"],
     ["train", "--helpfull"],
+    ["train", TINY, "--help"],
+    ["report", "--help"],
+    ["export", "-h"],
     ["plan", "--model=broken_model", SPARSIFIER],
 ]
 
@@ -150,6 +156,50 @@ def test_helpfull_lists_every_flag(results):
         assert f"--{flag}" in out
 
 
+def flags_of(text):
+    return re.findall(r"^  --(\w+)", text, re.MULTILINE)
+
+
+def test_help_of_train_has_its_flags_by_compressor_and_no_others(results):
+    code, out, _ = results[("train", TINY, "--help")]
+    assert code == 0
+    groups = {
+        part.split(":\n")[0]: flags_of(part) for part in out.strip().split("\n\n")[2:]
+    }
+    assert list(groups) == ["train", "tiny_model", "pruner", "sparsifier", "quantizer"]
+    assert {"model", "compressor", "model_dir", "train_steps"} < set(groups["train"])
+    assert not {"pruned", "format", "runs"} & set(groups["train"])
+    assert groups["tiny_model"] == ["hidden"]
+    for compressor in ("pruner", "sparsifier", "quantizer"):
+        fields = {name.split("_", 1)[0] for name in groups[compressor]}
+        assert fields == {compressor} and len(groups[compressor]) > 8
+    assert "--sparsifier_step_interval=1000 (default)\n      training steps" in out
+    assert "zero at the end; a float in [0, 1]" in out
+    # Neither TensorFlow's nor absl's.
+    assert "verbosity" not in out and "pdb" not in out
+    assert max(map(len, out.splitlines())) <= 88
+
+
+@pytest.mark.parametrize(
+    "arguments,flags",
+    [
+        (
+            ("report", "--help"),
+            ["model", "pruned", "run_folder", "output", "batch_sizes", "runs"],
+        ),
+        (
+            ("export", "-h"),
+            ["model", "model_dir", "format", "checkpoint", "output", "signature"]
+            + ["samples", "pruned"],
+        ),
+    ],
+)
+def test_help_of_a_command_has_all_of_its_flags(results, arguments, flags):
+    code, out, _ = results[arguments]
+    assert code == 0
+    assert sorted(flags_of(out)) == sorted(flags)
+
+
 def test_a_fault_in_the_users_module_keeps_its_traceback(results):
     # Not taken for a wrong --model: 'broken' is not the module that was asked for.
     code, _, err = results[("plan", "--model=broken_model", SPARSIFIER)]
@@ -175,8 +225,10 @@ def test_plan_prints_the_coverage(folder):
         ["hidden/MatMul", "MatMul", "hidden/kernel", "96", "compressed"],
         ["head/MatMul", "MatMul", "head/kernel", "64", "is in exclude_scopes 'head'"],
     ]
-    assert process.stdout.splitlines()[4:] == [
-        "sparsity: 1 kernels with 96 weights, 1 of 2 layers"
+    assert process.stdout.splitlines()[5:] == [
+        "sparsity: 1 of 2 layers; kernels with 96 of the model's 180 weights (53.3%)",
+        "  left alone: 1 layer with 64 weights: is in exclude_scopes 'head'",
+        "  left alone: 20 weights of biases, norms and the like",
     ]
     assert not (folder / "planned").exists()
 

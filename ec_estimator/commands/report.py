@@ -13,7 +13,7 @@ from ec_estimator.core.folder import RunFolder
 from ec_estimator.report.data import pruning_report
 from ec_estimator.report.latency import measure_latency
 from ec_estimator.report.page import html_page
-from ec_estimator.report.run import compressor_reports, find_run
+from ec_estimator.report.run import compressor_reports, find_run, outcome
 from ec_estimator.report.text import format_report
 from ec_estimator.shrink.artifact import FOLDER as PRUNED
 
@@ -36,6 +36,7 @@ def report(module):
             raise ConfigError(f"--{name} is for latency, which needs --model as well")
     run = find_run(FLAGS.pruned)
     compressors = compressor_reports(run) if run else ()
+    end = outcome(run) if run else None
     small = None
     if run is None or tf.gfile.Exists(run.file(PRUNED)):
         small = pruning_report(FLAGS.pruned)
@@ -48,12 +49,13 @@ def report(module):
     folder = RunFolder(FLAGS.output).create() if FLAGS.output else None
     if module:
         small = dataclasses.replace(small, measurement=_measure(module))
-    print(format_report(small, compressors))
+    print(format_report(small, compressors, end))
     if folder:
         content = dataclasses.asdict(small) if small else {}
         content["compressors"] = [dataclasses.asdict(made) for made in compressors]
+        content["outcome"] = dataclasses.asdict(end) if end else {}
         folder.write_json("report.json", content)
-        write_atomically(folder.file("report.html"), html_page(small, compressors))
+        write_atomically(folder.file("report.html"), html_page(small, compressors, end))
 
 
 def _measure(module):

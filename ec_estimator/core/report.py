@@ -21,6 +21,10 @@ class Report(abc.ABC):
         """JSON-ready, for trials.jsonl; reports plot numbers, {name: number} and, of
         {name: [low, high]}, the higher ones."""
 
+    def units(self):
+        """{what: unit} of the numbers in `record`, for the axes of their plots."""
+        return {}
+
     def warning(self, ratio):
         """What is wrong with a trial that was to reach `ratio`; "" if nothing is."""
         return ""
@@ -63,6 +67,9 @@ class TrialReport(Report):
 
     def record(self):
         return {"ratio": self.ratio, "per_kernel": self.per_kernel}
+
+    def units(self):
+        return dict.fromkeys(("ratio", "per_kernel"), "fraction removed")
 
     def warning(self, ratio):
         if ratio > 0 and self.ratio == 0:

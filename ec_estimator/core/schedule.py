@@ -39,6 +39,21 @@ class Schedule:
         """The fewest training steps that contain every trial."""
         return self.step_of(self.num_trials)
 
+    def interval_within(self, max_steps):
+        """The largest step_interval with which a training of `max_steps` has all
+        trials: in its first 70 % where it can be, so that the model recovers after the
+        last one; None if even 1 is too long.
+
+        Gradual trials are counted from start_step, others from the first one.
+        """
+        first, gaps = self.start_step, self.num_trials
+        if not self.is_gradual:
+            first, gaps = self.step_of(1), self.num_trials - 1
+        for last_step in (7 * max_steps // 10, max_steps):
+            if gaps and last_step - first >= gaps:
+                return (last_step - first) // gaps
+        return None
+
     def next_due(self, trials_done):
         """The global step (steps done) from which the next trial is due, or None."""
         if trials_done >= self.num_trials:

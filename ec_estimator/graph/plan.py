@@ -5,7 +5,13 @@ from typing import Any, Dict, Tuple
 
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import is_state
-from ec_estimator.graph.coverage import COMPRESSED, Coverage, coverage_of
+from ec_estimator.graph.coverage import (
+    COMPRESSED,
+    Coverage,
+    Others,
+    coverage_of,
+    other_variables,
+)
 from ec_estimator.graph.decisions import TRAINS_ONLY, Model, refusals
 from ec_estimator.graph.layers import Kernel
 from ec_estimator.graph.scopes import check_scopes
@@ -15,7 +21,7 @@ from ec_estimator.graph.scopes import check_scopes
 class Plan:
     """mode: the mode that was surveyed; kernels: by name, all that any compressor
     changes; targets: {compressor name: names of the kernels it changes}; details:
-    {compressor name: data of its own}."""
+    {compressor name: data of its own}; others: variables that are no layer's."""
 
     mode: str
     layers: Tuple[Coverage, ...]
@@ -23,6 +29,7 @@ class Plan:
     targets: Dict[str, Tuple[str, ...]]
     details: Dict[str, Any]
     notes: Tuple[str, ...] = ()
+    others: Others = Others({}, 0)
 
     def to_dict(self):
         """JSON-ready; what a run folder is checked against."""
@@ -48,6 +55,7 @@ class Plan:
         return {
             "mode": self.mode,
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "others": dataclasses.asdict(self.others),
         }
 
     def settled(self, name, details, left_alone, only_trained):
@@ -177,7 +185,8 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
         for name, decided in decisions.items()
         for note in decided.notes
     )
-    return Plan(mode, rows, kernels, targets, details, notes)
+    others = other_variables(graph, layers)
+    return Plan(mode, rows, kernels, targets, details, notes, others)
 
 
 def _raise_nothing(name, decisions):

@@ -153,6 +153,7 @@ class Gates(Attached):
         facts = {
             "trials": trials,
             "num_trials": self._config.num_trials,
+            "channel_align": self._config.channel_align,
             "params": [groups.params(everything), groups.params(alive)],
             "macs": [groups.macs(everything), groups.macs(alive)],
             "layers": [layer._asdict() for layer in groups.layers],

@@ -10,7 +10,9 @@ from ec_estimator.config import PrunerConfig
 from ec_estimator.core.compressor import Compressor
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.decisions import TRAINS_ONLY, Decisions
+from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.scopes import scope_reason
+from ec_estimator.graph.walk import ancestors
 from ec_estimator.pruning.candidates import make_groups
 from ec_estimator.pruning.gates import Gates
 
@@ -46,8 +48,9 @@ class Pruner(Compressor):
                 for part in layer.kernel.parts:
                     kinds[part] = kinds.get(part) or why
         groups = make_groups(channels, lambda name: kinds.get(name) == "")
+        ends = _ends(model)
         decisions = [
-            reason or self._refusal(layer) or self._layer(layer, groups)
+            reason or self._refusal(layer) or self._layer(layer, groups, ends)
             for layer, reason in zip(model.layers, model.reasons)
         ]
         readers = {
@@ -73,7 +76,7 @@ class Pruner(Compressor):
             return "its channels are those of its input, and go with them"
         return f"{layer.op_type} is not in prunable_op_types"
 
-    def _layer(self, layer, groups):
+    def _layer(self, layer, groups, ends):
         """COMPRESSED if output channels of the layer may go, or why none may."""
         channels = groups.channels
         made = [
@@ -87,6 +90,8 @@ class Pruner(Compressor):
         if groups.selectable[made].any():
             return COMPRESSED
         frozen = [channels.frozen[g] for g in made if g in channels.frozen]
+        if frozen and layer.op in ends:
+            return "its output channels are the model's output"
         if frozen:
             return f"its output channels are frozen: {frozen[0]}"
         if not np.isin(made, channels.prunable()).any():
@@ -95,6 +100,15 @@ class Pruner(Compressor):
 
     def inject(self, graph, kernels, details):
         return Gates(self.config, kernels, details)
+
+
+def _ends(model):
+    """Names of the layers whose output no other layer reads on its way out."""
+    forward = ancestors(model.outputs or model.losses)
+    feeding = ancestors(
+        tensor for op in forward if op.type in LAYER_OPS for tensor in op.inputs
+    )
+    return {op.name for op in forward - feeding}
 
 
 def _warn_of_unknown_sizes(model):

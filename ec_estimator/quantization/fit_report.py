@@ -42,6 +42,13 @@ class FitReport(Report):
     def record(self):
         return {"steps": self.steps, "ranges": self.ranges, "clipped": self.clipped}
 
+    def units(self):
+        return {
+            "steps": "largest step size",
+            "ranges": "upper end",
+            "clipped": "fraction of values",
+        }
+
     def scalars(self):
         """Of each quantizer the mean step size and the range (its largest value), and
         of tensors how much of them is clipped."""

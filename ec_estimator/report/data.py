@@ -50,6 +50,7 @@ class LayerReport:
     decision: "compressed", or why its output channels stayed.
     channels: that it puts out; None if they were not found.
     cost: of its kernel. Layers that share one use it each; the first one holds it.
+    at_minimum: whether pruning left as few channels as it may: one, or channel_align.
     """
 
     op: str
@@ -58,6 +59,7 @@ class LayerReport:
     decision: str
     channels: Optional[Change]
     cost: Cost
+    at_minimum: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +119,12 @@ def pruning_report(folder):
     types = open_checkpoint(artifact.checkpoint).get_variable_to_dtype_map()
     manifest = artifact.manifest
     try:
+        fewest = int(manifest.get("channel_align", 1))
         layers, held = [], set()
         for use in manifest["layers"]:
             kernel = use["kernel"]
             size = types[kernel].size if kernel not in held else None
-            layers.append(_layer(use, artifact.variables[kernel], size))
+            layers.append(_layer(use, artifact.variables[kernel], size, fewest))
             held.add(kernel)
         others = Cost()
         for name in manifest["served"]:
@@ -143,8 +146,13 @@ def pruning_report(folder):
         ) from error
 
 
-def _layer(use, kernel, bytes_each):
-    """A LayerReport; bytes_each: of an entry, None if another layer has counted it."""
+def _layer(use, kernel, bytes_each, fewest):
+    """A LayerReport.
+
+    Args:
+      bytes_each: of an entry, None if another layer has counted it.
+      fewest: channels that pruning leaves any layer.
+    """
     entries = _entries(kernel)
     positions = int(use["positions"])
     macs = Change(positions * entries.before, positions * entries.after)
@@ -152,13 +160,15 @@ def _layer(use, kernel, bytes_each):
     if bytes_each is not None:
         cost += _stored(kernel, bytes_each)
     axes = [int(axis) for axis in use["output_axes"]]
+    channels = _entries(kernel, axes) if axes else None
     return LayerReport(
         str(use["op"]),
         str(use["op_type"]),
         use["kernel"],
         str(use["decision"]),
-        _entries(kernel, axes) if axes else None,
+        channels,
         cost,
+        bool(channels) and channels.after <= fewest and channels.left < 1,
     )
 
 

@@ -9,6 +9,8 @@ from ec_estimator.report.plots import curve_plot, latency_plot, layer_plot
 from ec_estimator.report.text import (
     change,
     conditions,
+    decision,
+    evaluation_line,
     headline,
     table,
     title,
@@ -16,12 +18,13 @@ from ec_estimator.report.text import (
 )
 
 
-def html_page(report, compressors=()):
+def html_page(report, compressors=(), outcome=None):
     """The page's text; it refers to nothing outside of itself.
 
     Args:
       report: data.PruningReport, or None.
       compressors: [run.CompressorReport].
+      outcome: run.Outcome, or None.
 
     Raises:
       CompressionError: jinja2 or matplotlib is not installed.
@@ -39,7 +42,9 @@ def html_page(report, compressors=()):
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(change=change, thousands="{:,}".format)
+    environment.filters.update(
+        change=change, decision=decision, thousands="{:,}".format
+    )
     source = pkgutil.get_data(__package__, "page.html").decode()
     sections = [
         {
@@ -47,13 +52,19 @@ def html_page(report, compressors=()):
             "totals": totals_line(made.totals),
             "left_alone": made.left_alone,
             "table": table(made.layers),
-            "plot": markupsafe.Markup(curve_plot(made.curves)) if made.curves else "",
+            "plot": markupsafe.Markup(curve_plot(made.curves, made.units))
+            if made.curves
+            else "",
         }
         for made in compressors
     ]
     return environment.from_string(source).render(
         title="Pruning report" if report else "Compression report",
         report=report,
+        evaluation=evaluation_line(outcome.evaluation)
+        if outcome and outcome.evaluation
+        else "",
+        next=outcome.next if outcome else "",
         sections=sections,
         **(_of_pruning(report, markupsafe.Markup) if report else {}),
     )

@@ -18,16 +18,21 @@ def layer_plot(report):
     """
     layers = report.layers
     panels = {
-        "channels": [layer.channels for layer in layers],
-        "parameters": [layer.cost.params for layer in layers],
-        "MACs": [layer.cost.macs for layer in layers],
+        ("channels", "number put out"): [layer.channels for layer in layers],
+        ("parameters", "number in the kernel"): [layer.cost.params for layer in layers],
+        ("MACs", "multiply-accumulates an example"): [
+            layer.cost.macs for layer in layers
+        ],
     }
     names = [layer.op for layer in layers]
     figure, axes = _figure(len(panels), _MARGIN + _ROW * len(layers), names)
-    for axis, (title, changes) in zip(axes, panels.items()):
+    for axis, ((title, unit), changes) in zip(axes, panels.items()):
         before = [change.before if change else 0 for change in changes]
         after = [change.after if change else 0 for change in changes]
-        _bars(axis, title, before, after)
+        _bars(axis, title, unit, before, after)
+    for row, layer in enumerate(layers):
+        if layer.at_minimum:
+            axes[0].annotate("  minimum", (layer.channels.before, row), fontsize=6)
     _name_rows(axes, names)
     return _svg(figure)
 
@@ -41,18 +46,26 @@ def latency_plot(measurement):
     rows = measurement.latencies
     names = [f"batch of {row.batch_size}" for row in rows]
     figure, (axis,) = _figure(1, _MARGIN + 2 * _ROW * len(rows), names)
-    _bars(axis, "ms a batch", [r.before for r in rows], [r.after for r in rows])
+    _bars(
+        axis,
+        "latency",
+        "milliseconds a batch",
+        [r.before for r in rows],
+        [r.after for r in rows],
+    )
     _name_rows([axis], names)
     return _svg(figure)
 
 
-def curve_plot(curves):
-    """SVG: what each trial led to, a panel for each kind of number.
+def curve_plot(curves, units):
+    """SVG: what each trial led to, against the training step; a panel for each kind of
+    number.
 
     Args:
-      curves: as in run.CompressorReport.
+      curves, units: as in run.CompressorReport.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     height = _MARGIN + _PANEL * len(curves)
     figure = Figure(figsize=(_WIDTH, height))
@@ -64,9 +77,13 @@ def curve_plot(curves):
             axis.plot(steps, numbers, ".-", color=_BLUE, alpha=len(named) ** -0.5)
         lines = f", a line each of {len(named)}" if len(named) > 1 else ""
         axis.set_title(what.replace("_", " ") + lines, fontsize=9, loc="left")
+        axis.set_ylabel(units.get(what, ""), fontsize=7)
         axis.tick_params(labelsize=7)
+        if all(number >= 0 for points in named.values() for _, number in points):
+            axis.set_ylim(bottom=0)
         _open(axis)
-    panels[-1].set_xlabel("step", fontsize=8)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].set_xlabel("training step", fontsize=8)
     return _svg(figure)
 
 
@@ -84,13 +101,14 @@ def _figure(columns, height, names):
     return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
 
 
-def _bars(axis, title, before, after):
+def _bars(axis, title, unit, before, after):
     from matplotlib.ticker import EngFormatter
 
     rows = range(len(before))
     axis.barh(rows, before, 0.8, color=_GREY, label="whole")
     axis.barh(rows, after, 0.45, color=_BLUE, label="small")
     axis.set_title(title, fontsize=9, loc="left")
+    axis.set_xlabel(unit, fontsize=7)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.tick_params(labelsize=7)
     axis.locator_params(axis="x", nbins=4)

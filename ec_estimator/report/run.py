@@ -9,7 +9,7 @@ from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.graph.coverage import COMPRESSED
-from ec_estimator.report.summary import NAME
+from ec_estimator.report.summary import NAME, after_report
 
 # What the hook adds to a trial's record, of which a curve would say nothing.
 _OF_THE_HOOK = ("compressor", "trial", "step", "seconds")
@@ -22,7 +22,7 @@ class CompressorReport:
     left_alone: {op of a layer: why it is not compressed}.
     layers, totals: after trial `trial` of `num_trials`; see core.report.Report.
     curves: {what: {of which kernel or tensor: [[step, number]]}}, a point each trial;
-      of a range its upper end.
+      of a range its upper end. units: {what: of these numbers}.
     """
 
     compressor: str
@@ -32,6 +32,7 @@ class CompressorReport:
     layers: Tuple[Dict[str, Any], ...]
     totals: Dict[str, Any]
     curves: Dict[str, Dict[str, List[List[float]]]]
+    units: Dict[str, str]
 
 
 def find_run(folder):
@@ -67,6 +68,7 @@ def compressor_reports(run):
                 tuple(dict(row) for row in summary[name]["layers"]),
                 dict(summary[name]["totals"]),
                 _curves([t for t in trials if t["compressor"] == name]),
+                dict(summary[name].get("units", {})),
             )
             for name in run.schedules()
             if name in summary
@@ -76,6 +78,28 @@ def compressor_reports(run):
             f"{run.file(NAME)!r} or a file beside it is damaged ({error!r}); restore "
             "them, or train again"
         ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    evaluation: {metric: value} of the last evaluation of train_and_evaluate, or {}.
+    next: what to do next; "" while the run goes on.
+    """
+
+    evaluation: Dict[str, float]
+    next: str
+
+
+def outcome(run):
+    """The Outcome of a run, for a reader of its report.
+
+    Args:
+      run: core.folder.RunFolder.
+    """
+    summary = run.read_json(NAME)
+    return Outcome(summary.get("evaluation", {}), after_report(run, summary))
 
 
 def _left_alone(name, layers):

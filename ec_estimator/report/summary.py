@@ -1,20 +1,24 @@
 """summary.json: what each compressor of a run did, and what to do next.
 
-    {compressor: {"trial": 3, "num_trials": 3, "layers": [...], "totals": {...}},
+    {compressor: {"trial": 3, "num_trials": 3, "layers": [...], "totals": {...},
+                  "units": {...}},                          of numbers in trials.jsonl
      "small_network": {"layers": [...], "totals": {...}},   after pruning
      "evaluation": {metric: number},                        of train_and_evaluate
      "next": "python -m ec_estimator ..."}
 """
 import dataclasses
+import os
 import shlex
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.finished import FOLDER as RUN
 from ec_estimator.report.data import pruning_report
 from ec_estimator.shrink.artifact import FOLDER as PRUNED
 
 NAME = "summary.json"
+_REPORT = "python -m ec_estimator report --run_folder="
 
 
 class Summary:
@@ -46,6 +50,7 @@ class Summary:
             "num_trials": schedule.num_trials,
             "layers": [_with_size(row, sizes) for row in report.layers()],
             "totals": report.totals(),
+            "units": report.units(),
         }
         self._write()
 
@@ -88,7 +93,25 @@ def next_command(folder, last_step):
             f"python -m ec_estimator finetune --model=MODULE --pruned={path} "
             "--model_dir=FOLDER --train_steps=STEPS"
         )
-    return f"python -m ec_estimator report --run_folder={path}"
+    return f"{_REPORT}{path}"
+
+
+def after_report(folder, content):
+    """What to do next for one who reads the report.
+
+    Args:
+      folder: core.folder.RunFolder; content: of its summary.json.
+    """
+    command = content.get("next", "")
+    if not command.startswith(_REPORT):
+        return command
+    model_dir, name = os.path.split(folder.path)
+    if name != RUN:
+        return "export the model"
+    return (
+        f"python -m ec_estimator export --model=MODULE "
+        f"--model_dir={shlex.quote(model_dir or '.')} --format=FORMAT"
+    )
 
 
 def _with_size(row, sizes):

@@ -1,16 +1,18 @@
 """Reports as text for a terminal."""
+from ec_estimator.core.columns import columns
 from ec_estimator.report.data import Change
 
 _HEADER = ("layer", "op", "channels", "parameters", "MACs", "bytes", "pruning")
 _NUMBERS = (2, 3, 4, 5)
 
 
-def format_report(report, compressors=()):
+def format_report(report, compressors=(), outcome=None):
     """The report as lines of text.
 
     Args:
       report: data.PruningReport, or None.
       compressors: [run.CompressorReport].
+      outcome: run.Outcome, or None.
     """
     parts = [_pruning(report)] if report else []
     for made in compressors:
@@ -20,7 +22,9 @@ def format_report(report, compressors=()):
             parts.append([f"left alone: {op}: {reason}" for op, reason in reasons])
     if report and report.measurement:
         parts.append(_latency(report.measurement))
-    return "\n\n".join("\n".join(part) for part in parts)
+    if outcome:
+        parts.append(_ending(outcome.evaluation, outcome.next))
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def format_summary(content):
@@ -32,8 +36,25 @@ def format_summary(content):
             if "trial" in made:
                 heading += f": trial {made['trial']} of {made['num_trials']}"
             parts.append(_section(heading, made["layers"], made["totals"]))
-    parts.append([f"next: {content['next']}"])
-    return "\n\n".join("\n".join(part) for part in parts)
+    parts.append(_ending(content.get("evaluation"), content["next"]))
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def evaluation_line(metrics):
+    """{metric: value} of an evaluation, in a line."""
+    step = metrics.get("global_step")
+    values = [
+        f"{name} {value:.6g}"
+        for name, value in metrics.items()
+        if name != "global_step"
+    ]
+    when = "" if step is None else f" at step {step}"
+    return f"evaluation{when}: {', '.join(values)}"
+
+
+def _ending(evaluation, command):
+    lines = [evaluation_line(evaluation)] if evaluation else []
+    return lines + ([f"next: {command}"] if command else [])
 
 
 def table(layers):
@@ -73,7 +94,7 @@ def cell(value):
 def _section(heading, layers, totals):
     lines = [heading]
     if layers:
-        lines += ["", *_table(*table(layers))]
+        lines += ["", *columns(*table(layers))]
     if totals:
         lines += ["", f"in all: {totals_line(totals)}"]
     return lines
@@ -82,14 +103,19 @@ def _section(heading, layers, totals):
 def _pruning(report):
     rows = [
         (layer.op, layer.op_type, change(layer.channels), *_cost(layer.cost))
-        + (layer.decision,)
+        + (decision(layer),)
         for layer in report.layers
     ]
     rows.append(("other variables", "", "", *_cost(report.others), ""))
     rows.append(("total", "", "", *_cost(report.total), ""))
     left = (f"{change.left:.1%}" for change in _changes(report.total))
     rows.append(("left", "", "", *left, ""))
-    return [headline(report), "", *_table(_HEADER, rows, _NUMBERS)]
+    return [headline(report), "", *columns(_HEADER, rows, _NUMBERS)]
+
+
+def decision(layer):
+    """What was decided about a data.LayerReport, and whether it is cut to the bone."""
+    return f"{layer.decision}, to the minimum" if layer.at_minimum else layer.decision
 
 
 def title(made):
@@ -140,20 +166,7 @@ def _latency(measurement):
     return [
         f"latency of a batch, {conditions(measurement)}",
         "",
-        *_table(header, rows, range(4)),
+        *columns(header, rows, range(4)),
         "",
         f"measured by: {measurement.command}",
     ]
-
-
-def _table(header, rows, right):
-    """Lines with aligned columns, those of `right` on the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-
-    def line(cells):
-        return "  ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths))
-        ).rstrip()
-
-    return [line(header), "  ".join("-" * width for width in widths), *map(line, rows)]

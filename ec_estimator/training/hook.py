@@ -5,18 +5,16 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.folder import RunFolder
-from ec_estimator.core.memory import recall
 from ec_estimator.core.state import SCOPE
-from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
+from ec_estimator.training.announce import announce, announce_plan
 from ec_estimator.training.attachment import (
     as_compressors,
     attach_to_finished_graph,
 )
-from ec_estimator.training.progress import ANNOUNCER
 
 
 class TrialHook(tf.train.SessionRunHook):
@@ -136,8 +134,7 @@ class TrialHook(tf.train.SessionRunHook):
             )
 
     def _announce(self, line):
-        say = recall(self._attachment.graph, ANNOUNCER, tf.logging.info)
-        say(line)
+        announce(self._attachment.graph, line)
 
     def _due(self):
         """(index, compressor, schedule, global step of the next trial or None)."""
@@ -225,8 +222,7 @@ class CompressionHook(TrialHook):
 
     def _attach(self, graph):
         self._attachment = attach_to_finished_graph(graph, self._compressors)
-        plan = self._attachment.plan
-        tf.logging.info("Compression plan:\n%s", format_coverage(plan))
+        announce_plan(graph, self._attachment.plan)
         if self._folder:
             bind(self._folder, self._attachment)
         for saver in graph.get_collection("savers"):

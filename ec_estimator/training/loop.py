@@ -11,6 +11,8 @@ from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
 from ec_estimator.export.handoff import HandoffExporter
 from ec_estimator.report.summary import Summary
+from ec_estimator.report.text import evaluation_line
+from ec_estimator.training.announce import announce
 from ec_estimator.training.attachment import as_compressors
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress, compressed_model
@@ -66,8 +68,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     results = tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
     # Workers other than the one that does it all have none.
     if results and results[0]:
-        folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
-        Summary(folder).add_evaluation(results[0])
+        _conclude(RunFolder(os.path.join(estimator.model_dir, FOLDER)), results[0])
     return results
 
 
@@ -95,6 +96,14 @@ def compressed(estimator, compressor):
 
 def _settings(compressors):
     return [(compressor.name, compressor.config) for compressor in compressors]
+
+
+def _conclude(folder, metrics):
+    """Adds an evaluation to a run's summary, and shows it."""
+    summary = Summary(folder)
+    summary.add_evaluation(metrics)
+    line = evaluation_line(summary.content["evaluation"])
+    announce(tf.get_default_graph(), line)
 
 
 class _CheckGraph(tf.train.SessionRunHook):
@@ -138,9 +147,18 @@ def _check_steps(schedules, max_steps):
         elif max_steps < schedule.last_step:
             raise ConfigError(
                 f"TrainSpec.max_steps={max_steps} is too small for {name}: "
-                f"{schedule.num_trials} trials every {schedule.step_interval} steps "
-                f"from step {schedule.start_step} need {schedule.last_step}"
+                f"{schedule.num_trials} trials every {schedule.step_interval} steps, "
+                f"the first at step {schedule.step_of(1)}, need {schedule.last_step}; "
+                f"{_way_out(schedule, max_steps)}"
             )
+
+
+def _way_out(schedule, max_steps):
+    """What to set so that all trials fit."""
+    interval = schedule.interval_within(max_steps)
+    if interval:
+        return f"step_interval={interval} fits them into {max_steps} steps"
+    return "no step_interval is short enough: set fewer num_trials, or train longer"
 
 
 def _check_exporters(exporters, refuse):

@@ -1,11 +1,10 @@
 """A progress bar for training on a terminal."""
+import sys
+
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from ec_estimator.core.memory import remember
-
-# What a graph remembers of who shows lines to the user.
-ANNOUNCER = "announcer"
+from ec_estimator.training.announce import announce_with
 
 
 class ProgressBar(tf.train.SessionRunHook):
@@ -22,7 +21,9 @@ class ProgressBar(tf.train.SessionRunHook):
     def begin(self):
         self._step = tf.train.get_global_step()
         # A line of its own would tear the bar.
-        remember(tf.get_default_graph(), ANNOUNCER, tqdm.write)
+        announce_with(
+            tf.get_default_graph(), lambda line: tqdm.write(line, file=sys.stderr)
+        )
 
     def after_create_session(self, session, coord):
         if self._bar:

@@ -10,11 +10,11 @@ from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
-from ec_estimator.graph.coverage import format_coverage
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite.serving import ServingSaver
+from ec_estimator.training.announce import announce_plan
 from ec_estimator.training.attachment import Attachment, as_compressors
 from ec_estimator.training.hook import TrialHook, bind
 
@@ -135,7 +135,7 @@ class CompressedModel:
         if config.is_chief:
             folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
             bind(folder, attachment)
-            tf.logging.info("Compression plan:\n%s", format_coverage(attachment.plan))
+            announce_plan(graph, attachment.plan)
             hook = TrialHook(attachment, folder, config.model_dir)
             spec = spec._replace(
                 training_chief_hooks=tuple(spec.training_chief_hooks) + (hook,)

@@ -232,8 +232,11 @@ def test_report_measures_latency_and_says_how(outputs):
     assert any(
         line.startswith("latency of a batch, median of 3 runs") for line in lines
     )
-    assert lines[-3].split()[0] == "2"
-    assert lines[-1] == (
+    measured, ending = lines[:-3], lines[-3:]
+    assert ending[0] == "" and ending[1].startswith("evaluation at step 4: loss ")
+    assert ending[2].startswith("next: python -m ec_estimator finetune --model=MODULE")
+    assert measured[-3].split()[0] == "2"
+    assert measured[-1] == (
         "measured by: python -m ec_estimator report --pruned=run/compression "
         "--model=tiny_model '--output=out/of it' --batch_sizes=2 --runs=3"
     )

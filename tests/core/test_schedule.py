@@ -59,3 +59,23 @@ def test_the_first_trial_can_be_due_before_any_step():
 @pytest.mark.parametrize("done", [3, 4, 100])
 def test_nothing_is_due_after_the_last_trial(done):
     assert schedule(num_trials=3).next_due(done) is None
+
+
+@pytest.mark.parametrize(
+    "max_steps,fields,interval",
+    [
+        # 70 of 100 steps hold 7 trials, 10 steps apart.
+        (100, {"num_trials": 7}, 10),
+        (100, {"num_trials": 7, "start_step": 14}, 8),
+        # Nothing of 70 % is left, but 5 trials fit after step 90.
+        (100, {"num_trials": 5, "start_step": 90}, 2),
+        (100, {"num_trials": 11, "start_step": 90}, None),
+        (3, {"num_trials": 4}, None),
+        # A fit before step 2, and nine more up to step 700.
+        (1000, {"num_trials": 10, "start_step": -998, "ramp": "constant"}, 77),
+        (1000, {"num_trials": 1, "start_step": 4000, "ramp": "constant"}, None),
+    ],
+)
+def test_the_interval_that_fits_leaves_time_to_recover(max_steps, fields, interval):
+    long = schedule(**{"step_interval": 1000, **fields})
+    assert long.interval_within(max_steps) == interval

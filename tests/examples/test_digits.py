@@ -28,6 +28,8 @@ def test_the_demo_shows_its_trials_and_compares_dense_with_sparse(tmp_path):
     assert result.returncode == 0, result.stderr
     text = result.stdout
 
+    dense = text[: text.index("2. Sparse training")]
+    assert dense.count("\nloss = ") == 10 and ", step = 91 (" in dense
     for trial in range(1, 8):
         assert f"sparsity: trial {trial}/7" in text
     assert "deprecated" not in text and "CheckpointSaverHook" not in text

@@ -2,6 +2,8 @@
 import dataclasses
 import html.parser
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 import ec_estimator as ec
 from ec_estimator.report.data import Latency, Measurement, pruning_report
 from ec_estimator.report.page import html_page
+from ec_estimator.report.run import CompressorReport, Outcome
+from ec_estimator.report.text import format_report
 from tests.report.networks import write_network
 
 
@@ -60,6 +64,74 @@ def test_there_is_a_plot_of_layers_and_one_of_latency(report):
     page = html_page(unmeasured)
     assert Parser(page).tags.count("svg") == 1
     assert "Latency" not in page
+
+
+def texts(page):
+    """What its plots say; matplotlib draws letters, and has the text beside them."""
+    return re.findall("<!-- (.*?) -->", page)
+
+
+def test_axes_have_units(report):
+    said = texts(html_page(report))
+    for unit in (
+        *("number put out", "number in the kernel", "multiply-accumulates an example"),
+        "milliseconds a batch",
+    ):
+        assert unit in said
+
+
+def test_what_is_left_is_said_to_be_left(report):
+    page = html_page(report)
+    assert "<b>76.2 % left</b>of 101 parameters" in page
+    left = ["left", "", "", "76.2 %", "75.0 %", "77.4 %", ""]
+    assert left in Parser(page).rows
+
+
+def test_layers_that_are_cut_to_the_minimum_are_marked(tmp_path):
+    write_network(tmp_path, channel_align=3)
+    made = pruning_report(str(tmp_path))
+    assert [layer.at_minimum for layer in made.layers] == [True, False, False]
+    page = html_page(made)
+    assert page.count('<tr class="minimum">') == 1
+    assert "compressed, to the minimum" in [row[-1] for row in Parser(page).rows]
+    assert texts(page).count("  minimum") + texts(page).count("minimum") == 1
+    assert "compressed, to the minimum" in format_report(made)
+    # By itself the smallest number is one.
+    write_network(tmp_path)
+    assert not any(la.at_minimum for la in pruning_report(str(tmp_path)).layers)
+
+
+def test_the_evaluation_and_the_next_command_are_on_the_page(report):
+    page = html_page(report, (), Outcome({"global_step": 9, "a<b": 0.5}, "do <this>"))
+    assert "Evaluation at step 9: a&lt;b 0.5" in page
+    assert "Next: <code>do &lt;this&gt;</code>" in page
+    assert "Next:" not in html_page(report)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs a browser")
+def test_all_columns_are_seen_at_1280_pixels(report, tmp_path):
+    name = "resnet_v1_152/block1/unit_1/bottleneck_v1/a_convolution_with_a_long_name"
+    layers = [dataclasses.replace(layer, op=name) for layer in report.layers]
+    row = {"layer": name, "kernel": name, "weights": 2359296, "weight_bits": 8}
+    row.update(activation_bits=8, weight_range=[-0.05984, 0.05984], clipped=0.00073)
+    row.update(activation_range=[-0.63331, 0.62833])
+    row.update(bytes={"before": 9437184, "after": 2361344})
+    made = CompressorReport("quantization", 1, 1, {name: name}, (row,), {}, {}, {})
+    page = html_page(dataclasses.replace(report, layers=tuple(layers)), [made])
+    code = (
+        "document.title = [document.documentElement, ...document.querySelectorAll"
+        "('.wide')].every(e => e.scrollWidth <= e.clientWidth)"
+    )
+    page = page.replace("</body>", f"<script>{code}</script></body>")
+    (tmp_path / "page.html").write_text(page)
+    dom = subprocess.check_output(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu"),
+            *("--window-size=1280,900", "--dump-dom", f"file://{tmp_path}/page.html"),
+        ]
+    )
+    assert b"<title>true</title>" in dom
 
 
 def test_a_browser_loads_nothing_for_the_page(report):

@@ -1,5 +1,6 @@
 """Summary, report and TensorBoard of quantized runs, alone and with others."""
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,8 +12,8 @@ from ec_estimator import extend
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.schedule import Schedule
 from ec_estimator.report.page import html_page
-from ec_estimator.report.run import compressor_reports, find_run
-from ec_estimator.report.summary import Summary, next_command
+from ec_estimator.report.run import compressor_reports, find_run, outcome
+from ec_estimator.report.summary import Summary, after_report, next_command
 from ec_estimator.report.text import format_report, format_summary
 from tests.command_line import run_all
 from tests.report.runs import estimator, model, pruner, quantizer, sparsifier, train
@@ -116,6 +117,39 @@ def test_the_summary_is_announced(tmp_path, caplog):
     assert "quantization: trial 3 of 3" in caplog.text
     assert "sparsity: trial 3 of 3" in caplog.text
     assert "in all: bytes 3,744 -> 540" in caplog.text
+    assert re.search(r"\nnext: python -m ec_estimator report --run_", caplog.text)
+    assert caplog.text.count("evaluation at step 7: accuracy ") == 1
+
+
+def test_the_report_ends_with_the_evaluation_and_what_is_next(quantized):
+    folder, metrics = quantized
+    ended = outcome(find_run(str(folder)))
+    lines = format_report(None, compressor_reports(find_run(str(folder))), ended)
+    said, command = lines.splitlines()[-2:]
+    assert said.startswith(f"evaluation at step 7: accuracy {metrics['accuracy']:.6g},")
+    assert command == (
+        f"next: python -m ec_estimator export --model=MODULE --model_dir={folder} "
+        "--format=FORMAT"
+    )
+
+
+@pytest.mark.parametrize(
+    "command,path,then",
+    [
+        ("train to step 6", "m/compression", "train to step 6"),
+        ("python -m ec_estimator report --run_folder=s", "s", "export the model"),
+        (
+            "python -m ec_estimator report --run_folder=compression",
+            "compression",
+            "python -m ec_estimator export --model=MODULE --model_dir=. "
+            "--format=FORMAT",
+        ),
+        ("", "m/compression", ""),
+    ],
+)
+def test_a_reader_of_the_report_is_not_sent_to_it_again(command, path, then):
+    content = {"next": command} if command else {}
+    assert after_report(RunFolder(path), content) == then
 
 
 def test_tensorboard_has_a_curve_of_each_quantizer_and_nothing_before_a_fit(folder):
@@ -180,6 +214,8 @@ def test_the_page_has_the_table_the_curves_and_what_is_left_alone(moved):
         row[:5] for row in parsed.rows
     ]
     assert "In all: bytes 3,744 -&gt; 540" in page
+    for text in ("training step", "fraction of values", "upper end"):
+        assert f"<!-- {text} -->" in page
     assert "<title>Compression report</title>" in page
     assert "its kernel is changed by dropout or noise" in page
     assert not {"script", "link", "img", "iframe", "image"} & set(parsed.tags)
@@ -196,6 +232,9 @@ def test_a_sparsifier_reports_in_the_same_way(tmp_path):
         "ratio": np.mean(kernel == 0),
     }
     assert sparse.totals == {"ratio": 0.5}
+    page = html_page(None, [sparse])
+    for text in ("ratio", "fraction removed", "training step"):
+        assert f"<!-- {text} -->" in page
     ratios = [number for _, number in sparse.curves["ratio"][""]]
     assert ratios == [t["ratio"] for t in trials(tmp_path, "sparsity")]
     assert quantized.totals["bytes"] == {"before": 3744, "after": 540}

@@ -16,6 +16,30 @@ class TestTrainAndEvaluate:
             ec.train_and_evaluate(estimator(tmp_path), *specs(5))
         assert not (tmp_path / "checkpoint").exists()
 
+    @pytest.mark.parametrize(
+        "compressor,config,way_out",
+        [
+            (ec.Sparsifier, ec.SparsifierConfig(), "step_interval=7 fits them into"),
+            (
+                ec.Pruner,
+                ec.PrunerConfig(0.5, step_interval=80, num_trials=2),
+                "step_interval=35 fits them into 100 steps",
+            ),
+            (ec.LSQQuantizer, ec.QuantizerConfig(), "step_interval=7 fits them into"),
+            (
+                ec.Sparsifier,
+                ec.SparsifierConfig(num_trials=101),
+                "no step_interval is short enough: set fewer num_trials",
+            ),
+        ],
+    )
+    def test_too_few_steps_come_with_the_interval_that_fits(
+        self, tmp_path, compressor, config, way_out
+    ):
+        plain = estimator(tmp_path, wrap=models.unwrapped)
+        with pytest.raises(ec.ConfigError, match=way_out):
+            ec.train_and_evaluate(plain, *specs(100), compressor=compressor(config))
+
     def test_steps_that_just_fit_all_trials_reach_the_target(self, tmp_path):
         ec.train_and_evaluate(estimator(tmp_path), *specs(6))
         assert 0.55 < zeros(tmp_path) <= 0.6
