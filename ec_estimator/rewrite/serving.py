@@ -57,7 +57,8 @@ class ServingSaver(tf.train.Saver):
         missing = unfinished(self._restored, self._schedules) if self._restored else ""
         if missing and not unfinished_allowed():
             raise UnfinishedError(
-                f"{missing}, or export inside `with ec_estimator.unfinished_export():`"
+                f"{missing}; in an EvalSpec ec_estimator.FinishedOnly(exporter) waits "
+                "for that; or export inside `with ec_estimator.unfinished_export():`"
             )
         if not self._clean:
             return super().save(sess, save_path, *args, **kwargs)

@@ -12,10 +12,8 @@ from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
-from ec_estimator.training.attachment import (
-    as_compressors,
-    attach_to_finished_graph,
-)
+from ec_estimator.training.attachment import attach_to_finished_graph
+from ec_estimator.training.checks import as_compressors, warn_of_lost_results
 from ec_estimator.training.progress import ANNOUNCER
 
 
@@ -229,6 +227,8 @@ class CompressionHook(TrialHook):
         tf.logging.info("Compression plan:\n%s", format_coverage(plan))
         if self._folder:
             bind(self._folder, self._attachment)
+        else:
+            warn_of_lost_results(self._attachment.attached)
         for saver in graph.get_collection("savers"):
             if saver.saver_def is not None:
                 tf.logging.warning(
