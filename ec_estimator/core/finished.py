@@ -15,6 +15,22 @@ from ec_estimator.core.state import open_checkpoint, trials_done
 FOLDER = "compression"
 
 
+def trained_without(checkpoint_path, names):
+    """Which compressor a checkpoint was trained without; "" if none.
+
+    Args:
+      names: of the compressors.
+    """
+    reader = open_checkpoint(checkpoint_path)
+    for name in names:
+        if trials_done(reader, name) is None:
+            return (
+                f"{name}: checkpoint {checkpoint_path!r} was trained without it; use "
+                "the model_fn as it is, or train it compressed"
+            )
+    return ""
+
+
 def unfinished(checkpoint_path, schedules):
     """What is missing before a checkpoint is a finished model; "" if nothing is.
 
@@ -24,14 +40,12 @@ def unfinished(checkpoint_path, schedules):
     Raises:
       RunFolderError: the checkpoint cannot be read.
     """
+    untrained = trained_without(checkpoint_path, schedules)
+    if untrained:
+        return untrained
     reader = open_checkpoint(checkpoint_path)
     for name, schedule in schedules.items():
         done = trials_done(reader, name)
-        if done is None:
-            return (
-                f"{name}: checkpoint {checkpoint_path!r} was trained without it; "
-                "export it with the model_fn as it is, or train it compressed"
-            )
         if done < schedule.num_trials:
             return (
                 f"{name}: checkpoint {checkpoint_path!r} has been through trial "

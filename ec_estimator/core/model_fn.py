@@ -28,7 +28,7 @@ def check_estimator(where, estimator):
 def _check_model_fn(function):
     if isinstance(function, tf.estimator.Estimator):
         raise CompressionError(
-            f"model_fn: got a {type(function).__name__}; pass its function, "
+            f"model_fn: got the {type(function).__name__} itself; pass its function, "
             "estimator.model_fn, or compress the Estimator as it is with "
             "train_and_evaluate(..., compressor=) or ec_estimator.compressed"
         )

@@ -129,8 +129,8 @@ class Checkpoint:
 
     def _unreadable(self, reason):
         return RunFolderError(
-            f"{self._where}checkpoint {self._path!r} cannot be read ({reason}); restore it, or "
-            "point the folder's 'checkpoint' file at an older one"
+            f"{self._where}checkpoint {self._path!r} cannot be read ({reason}); "
+            "restore it, or point the folder's 'checkpoint' file at an older one"
         )
 
 

@@ -148,6 +148,8 @@ class Attachment:
         _check_trains(self.graph, self._planned())
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
+        # A graph that updates nothing tells nothing: gradients may be all it is for.
+        companions = companions or {name: [] for name in self.names & self._planned()}
         backward = {
             op for op in self.graph.get_operations() if tf_private.forward_op(op)
         }
@@ -246,8 +248,11 @@ def _check_not_imported(graph, state):
 
 
 def _check_trains(graph, names):
-    """Trials in a graph that trains nothing would compress what nobody goes on with."""
-    if names and not updated(graph, names):
+    """Trials in a graph that trains nothing would compress what nobody goes on with.
+
+    Gradients without an update may be all that a graph is for: who takes them updates.
+    """
+    if names and not backward_ops(graph) and not updated(graph, names):
         raise PlanError(
             f"nothing in the training graph updates {min(names)!r} or another variable "
             "to be compressed; build the optimizer, with its train_op, first"
