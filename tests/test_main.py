@@ -92,7 +92,7 @@ ERRORS = [
     ),
     (
         [*TRAIN, "--train_steps=10000", "--warm_start_from=no_such_checkpoint"],
-        "ec_estimator: warm_start_from: checkpoint 'no_such_checkpoint' cannot be read (",
+        "ec_estimator: warm_start_from: checkpoint 'no_such_checkpoint' cannot be ",
     ),
 ]
 
