@@ -57,10 +57,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     )
     hooks = [_CheckGraph(estimator, train_spec.max_steps)]
     if model is not None:
-        schedules = {c.name: c.schedule for c in model.compressors}
-        _check_steps(schedules, train_spec.max_steps)
-        # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
-        model.check_start(estimator.model_dir)
+        _check_run(model, estimator.model_dir, train_spec.max_steps)
         _check_exporters(eval_spec.exporters, model.compressors)
         # A user who goes on with the Estimator would export a model without ops that
         # were trained, such as quantizers.
@@ -142,6 +139,12 @@ def _check_specs(train_spec, eval_spec):
                 f"train_and_evaluate: {name} must be a tf.estimator.{kind.__name__}, "
                 f"got {spec!r}{hint}"
             )
+
+
+def _check_run(model, model_dir, max_steps):
+    _check_steps({c.name: c.schedule for c in model.compressors}, max_steps)
+    # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
+    model.check_start(model_dir)
 
 
 def _check_steps(schedules, max_steps):
