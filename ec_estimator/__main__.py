@@ -126,7 +126,15 @@ def _run(arguments):
     """Runs one command; returns the exit code."""
     if len(arguments) < 2 or arguments[1] not in COMMANDS:
         print(USAGE, file=sys.stderr)
-        return 0 if set(arguments) & {"--help", "-h", "help"} else 2
+        if set(arguments) & {"--help", "-h", "help"}:
+            return 0
+        if len(arguments) > 1:
+            print(
+                f"ec_estimator: {arguments[1]!r} is no command; the first argument is "
+                f"one of {', '.join(COMMANDS)}",
+                file=sys.stderr,
+            )
+        return 2
     command = COMMANDS[arguments[1]]
     tf.logging.set_verbosity(tf.logging.INFO)
     try:

@@ -27,6 +27,11 @@ ERRORS = [
     (["plan", "--model=examples.no_such", SPARSIFIER], no_module("examples.no_such")),
     (["plan", "--model=no_such.at_all", SPARSIFIER], no_module("no_such.at_all")),
     (
+        ["plan", "--model=./tiny_model.py", SPARSIFIER],
+        "ec_estimator: --model: './tiny_model.py' is a file's name; give the module's, "
+        "--model=tiny_model",
+    ),
+    (
         ["plan", TINY, "--sparsifier_num_trial=3"],
         "ec_estimator: Unknown command line flag 'sparsifier_num_trial'.",
     ),
@@ -90,7 +95,7 @@ ERRORS = [
     ),
     (
         [*TRAIN, "--train_steps=10000", "--warm_start_from=no_such_checkpoint"],
-        "ec_estimator: checkpoint 'no_such_checkpoint' cannot be read (",
+        "ec_estimator: warm_start_from: checkpoint 'no_such_checkpoint' cannot be ",
     ),
 ]
 
@@ -143,6 +148,14 @@ def test_without_a_command_the_usage_is_shown(results, arguments, expected):
     code, _, err = results[tuple(arguments)]
     assert code == expected
     assert err.startswith("usage: python -m ec_estimator COMMAND --model=pkg.module")
+
+
+def test_an_unknown_command_is_named_in_the_last_line(results):
+    _, _, err = results[("prune",)]
+    assert err.splitlines()[-1] == (
+        "ec_estimator: 'prune' is no command; the first argument is one of train, "
+        "plan, finetune, export, report"
+    )
 
 
 def test_helpfull_lists_every_flag(results):

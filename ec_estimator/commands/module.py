@@ -1,5 +1,6 @@
 """The user's module: its model_fn, input functions and settings."""
 import importlib
+import re
 import sys
 
 from absl import flags
@@ -24,6 +25,12 @@ def import_model(arguments):
     early(["ec_estimator"] + early.read_flags_from_files(arguments), known_only=True)
     if not early.model:
         return None
+    as_module = re.sub(r"\.py$", "", early.model).strip("./").replace("/", ".")
+    if as_module != early.model:
+        raise ConfigError(
+            f"--model: {early.model!r} is a file's name; give the module's, "
+            f"--model={as_module}"
+        )
     sys.path.insert(0, "")
     try:
         return importlib.import_module(early.model)

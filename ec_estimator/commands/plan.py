@@ -5,8 +5,9 @@ from absl import flags
 from ec_estimator import flags as ec_flags
 from ec_estimator.commands.module import get, params
 from ec_estimator.core.input_fn import call_input_fn
+from ec_estimator.core.model_fn import compressed_model
 from ec_estimator.graph.coverage import format_coverage
-from ec_estimator.training.wrap import compress, compressed_model
+from ec_estimator.training.wrap import compress
 
 FLAGS = flags.FLAGS
 

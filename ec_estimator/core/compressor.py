@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.errors import ConfigError
 from ec_estimator.core.state import create_variable
 
 
@@ -16,6 +17,9 @@ class Compressor(abc.ABC):
     name: the namespace of its variables.
     flag: what --compressor calls it, and its flags begin with.
     config_type: the class of its config; its fields become flags.
+
+    Raises:
+      ConfigError: it is made with anything else than a config of that class.
     """
 
     name: str
@@ -23,6 +27,12 @@ class Compressor(abc.ABC):
     config_type: type
 
     def __init__(self, config):
+        if not isinstance(config, self.config_type):
+            maker, wanted = type(self).__name__, self.config_type.__name__
+            raise ConfigError(
+                f"{maker}: config must be a {wanted}, as in {maker}({wanted}()), got "
+                f"{config!r}"
+            )
         self.config = config
 
     @property

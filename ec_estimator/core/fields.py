@@ -240,6 +240,16 @@ class ScheduledConfig(Config):
     """
 
     @property
+    def target_field(self):
+        """Name of the field that says the target: the config's ratio."""
+        ratios = [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.metadata["rule"].text == ratio().text
+        ]
+        return ratios[0] if ratios else "target"
+
+    @property
     def schedule(self):
         return Schedule(
             target=self.target,

@@ -5,12 +5,30 @@ import os
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.errors import UnfinishedError
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.model_fn import compressed_model
 from ec_estimator.core.state import open_checkpoint, trials_done
 
 # Where a run keeps its folder, below the Estimator's model_dir.
 FOLDER = "compression"
+
+
+def trained_without(checkpoint_path, names):
+    """Which compressor a checkpoint was trained without; "" if none.
+
+    Args:
+      names: of the compressors.
+    """
+    reader = open_checkpoint(checkpoint_path)
+    for name in names:
+        if trials_done(reader, name) is None:
+            return (
+                f"{name}: checkpoint {checkpoint_path!r} was trained without it; use "
+                "the model_fn as it is, or train it compressed"
+            )
+    return ""
 
 
 def unfinished(checkpoint_path, schedules):
@@ -22,14 +40,12 @@ def unfinished(checkpoint_path, schedules):
     Raises:
       RunFolderError: the checkpoint cannot be read.
     """
+    untrained = trained_without(checkpoint_path, schedules)
+    if untrained:
+        return untrained
     reader = open_checkpoint(checkpoint_path)
     for name, schedule in schedules.items():
         done = trials_done(reader, name)
-        if done is None:
-            return (
-                f"{name}: checkpoint {checkpoint_path!r} was trained without it; "
-                "export it with the model_fn as it is, or train it compressed"
-            )
         if done < schedule.num_trials:
             return (
                 f"{name}: checkpoint {checkpoint_path!r} has been through trial "
@@ -72,9 +88,8 @@ class FinishedExporter(tf.estimator.Exporter):
         Raises:
           UnfinishedError: training is over and the model is not finished.
         """
-        # From the disk: an Estimator around ours hides what it was compressed with.
-        run_folder = RunFolder(os.path.join(estimator.model_dir, FOLDER))
-        missing = unfinished(checkpoint_path, run_folder.schedules())
+        self.check(eval_result)
+        missing = unfinished(checkpoint_path, _schedules(estimator))
         if missing and is_the_final_export:
             raise UnfinishedError(f"exporter {self.name!r}: {missing}")
         if missing:
@@ -86,11 +101,24 @@ class FinishedExporter(tf.estimator.Exporter):
             estimator, export_path, checkpoint_path, eval_result, is_the_final_export
         )
 
+    def check(self, eval_result):
+        """Raises what can be known to be wrong at the first evaluation already."""
+        return None
+
     @abc.abstractmethod
     def hand_over(
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
     ):
         """Exports a finished checkpoint; returns the path of what was written."""
+
+
+def _schedules(estimator):
+    """{compressor name: Schedule} of the run that an Estimator exports."""
+    model = compressed_model(tf_private.model_fn_of(estimator))
+    if model is not None:
+        return {c.name: c.schedule for c in model.compressors}
+    # An Estimator around ours hides what it was compressed with.
+    return RunFolder(os.path.join(estimator.model_dir, FOLDER)).schedules()
 
 
 class FinishedOnly(FinishedExporter):
@@ -102,6 +130,10 @@ class FinishedOnly(FinishedExporter):
     @property
     def name(self):
         return self._exporter.name
+
+    def check(self, eval_result):
+        if isinstance(self._exporter, FinishedExporter):
+            self._exporter.check(eval_result)
 
     def hand_over(self, *args):
         return self._exporter.export(*args)

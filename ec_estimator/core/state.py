@@ -64,10 +64,12 @@ class Checkpoint:
     prove nothing: a slot of a partitioned variable is stored with the whole variable's
     shape and a part of its bytes.
 
+    Args: as of open_checkpoint.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, given_as=""):
         self._path = path
+        self._where = f"{given_as}: " if given_as else ""
         self._open()
 
     def _open(self):
@@ -127,16 +129,17 @@ class Checkpoint:
 
     def _unreadable(self, reason):
         return RunFolderError(
-            f"checkpoint {self._path!r} cannot be read ({reason}); restore it, or "
-            "point the folder's 'checkpoint' file at an older one"
+            f"{self._where}checkpoint {self._path!r} cannot be read ({reason}); "
+            "restore it, or point the folder's 'checkpoint' file at an older one"
         )
 
 
-def open_checkpoint(path):
+def open_checkpoint(path, given_as=""):
     """Opens a checkpoint.
 
     Args:
       path: a checkpoint's path, or the folder of the newest.
+      given_as: the setting that names it, for errors.
 
     Returns:
       Checkpoint.
@@ -144,7 +147,7 @@ def open_checkpoint(path):
     Raises:
       RunFolderError: no checkpoint there, or its index is damaged.
     """
-    return Checkpoint(path)
+    return Checkpoint(path, given_as)
 
 
 def _first_line(error):

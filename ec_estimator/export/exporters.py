@@ -5,6 +5,7 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.atomic import write_atomically
+from ec_estimator.core.errors import ConfigError
 from ec_estimator.core.finished import FOLDER, FinishedExporter
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.export.checkpoint import (
@@ -77,14 +78,16 @@ class BestExporter(SavedModelExporter):
         self._sign = 1 if higher_is_better else -1
         self._exports_to_keep = exports_to_keep
 
-    def hand_over(
-        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
-    ):
+    def check(self, eval_result):
         if self._metric not in eval_result:
-            raise ValueError(
+            raise ConfigError(
                 f"BestExporter.metric: {self._metric!r} is not evaluated; there is "
                 f"{', '.join(sorted(eval_result))}"
             )
+
+    def hand_over(
+        self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
+    ):
         value = float(eval_result[self._metric])
         record = os.path.join(export_path, "best.json")
         best = None

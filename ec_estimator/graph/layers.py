@@ -26,6 +26,7 @@ from ec_estimator.graph.walk import ancestors, descendants
 _PASS_THROUGH = (*HANDS_ON, *READS, *CASTS, *FAKE_QUANTIZES)
 
 # Why a product without a kernel is left alone.
+COMPUTED = "its kernel is computed by"
 TWO_ACTIVATIONS = "multiplies two activations"
 
 
@@ -217,7 +218,7 @@ def _trace(tensor):
         return sources, axis, steps + (("transpose", permutation),)
     if op.type == "ConcatV2":
         return _trace_partitions(op)
-    raise _Computed(f"its kernel is computed by {op.type} {op.name!r}", op)
+    raise _Computed(f"{COMPUTED} {op.type} {op.name!r}", op)
 
 
 def _trace_partitions(op):

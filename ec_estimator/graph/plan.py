@@ -58,6 +58,16 @@ class Plan:
             "others": dataclasses.asdict(self.others),
         }
 
+    def compressed(self):
+        """Names of the kernels of the layers that a compressor takes; those that are
+        not in `kernels` it leaves as they are, such as a layer whose outputs go."""
+        return {
+            row.kernel
+            for row in self.layers
+            if row.kernel
+            and any(why.startswith(COMPRESSED) for why in row.decisions.values())
+        }
+
     def settled(self, name, details, left_alone, only_trained):
         """The plan with what a compressor made of it.
 

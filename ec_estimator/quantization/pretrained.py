@@ -7,6 +7,7 @@ from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.state import open_checkpoint
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 
+_FIELD = "QuantizerConfig.pretrained_model"
 _LISTED = 10
 
 
@@ -24,10 +25,8 @@ def start_from(path, variables):
       RunFolderError: there is no checkpoint, it is damaged, or has none of them.
     """
     if tf.gfile.IsDirectory(path) and tf.train.latest_checkpoint(path) is None:
-        raise RunFolderError(
-            f"QuantizerConfig.pretrained_model: there is no checkpoint in {path!r}"
-        )
-    reader = open_checkpoint(path)
+        raise RunFolderError(f"{_FIELD}: there is no checkpoint in {path!r}")
+    reader = open_checkpoint(path, _FIELD)
     wanted = collections.defaultdict(list)
     for variable in variables:
         wanted[checkpoint_name(variable)].append(variable)
@@ -35,8 +34,8 @@ def start_from(path, variables):
     found, other = _match(wanted, reader.get_variable_to_shape_map())
     if not found:
         raise RunFolderError(
-            f"QuantizerConfig.pretrained_model: checkpoint {path!r} has none of the "
-            f"model's {len(wanted)} variables ({other[0]})"
+            f"{_FIELD}: checkpoint {path!r} has none of the model's "
+            f"{len(wanted)} variables ({other[0]})"
         )
     reader.check(found)
     if other:

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import UnfinishedError
-from ec_estimator.core.finished import unfinished, unfinished_allowed
+from ec_estimator.core.finished import trained_without, unfinished, unfinished_allowed
 from ec_estimator.core.state import is_state, open_checkpoint
 from ec_estimator.rewrite.frozen import freeze
 
@@ -43,6 +43,9 @@ class ServingSaver(tf.train.Saver):
 
     def restore(self, sess, save_path):
         self._restored = save_path
+        untrained = trained_without(save_path, self._schedules)
+        if untrained:
+            tf.logging.warning("%s", untrained)
         try:
             super().restore(sess, save_path)
         except (tf.errors.OpError, ValueError):
@@ -57,7 +60,8 @@ class ServingSaver(tf.train.Saver):
         missing = unfinished(self._restored, self._schedules) if self._restored else ""
         if missing and not unfinished_allowed():
             raise UnfinishedError(
-                f"{missing}, or export inside `with ec_estimator.unfinished_export():`"
+                f"{missing}; in an EvalSpec ec_estimator.FinishedOnly(exporter) waits "
+                "for that; or export inside `with ec_estimator.unfinished_export():`"
             )
         if not self._clean:
             return super().save(sess, save_path, *args, **kwargs)

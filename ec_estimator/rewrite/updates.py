@@ -106,6 +106,14 @@ def gate_updates(graph, names, gate):
     return _companions(variables, slots)
 
 
+def updated(graph, names):
+    """Those of the named variables that something writes in training."""
+    variables, functions = {v.op.name: v for v in _all_variables(graph)}, _Functions(
+        graph
+    )
+    return {name for name in names if _writers(variables[name], functions)}
+
+
 def _all_variables(graph):
     return graph.get_collection("variables") + graph.get_collection("local_variables")
 

@@ -43,6 +43,20 @@ class Artifact(NamedTuple):
     variables: Dict[str, CutVariable]
     manifest: Dict[str, Any]
 
+    @property
+    def folder(self):
+        return os.path.dirname(self.checkpoint)
+
+    @property
+    def served(self):
+        """Names in the checkpoint of the variables that the model predicts with."""
+        return frozenset(self.manifest.get("served", self.variables))
+
+    def missing_in(self, graph):
+        """Sorted names of the `served` variables that a graph lacks."""
+        there = {checkpoint_name(v) for v in graph.get_collection("variables")}
+        return sorted(self.served - there - {tf.GraphKeys.GLOBAL_STEP})
+
 
 def write_artifact(folder, values, kept, facts, step):
     """Writes checkpoint and manifest, in that order, then deletes the one before.

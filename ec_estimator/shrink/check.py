@@ -7,6 +7,7 @@ is compared with the whole model.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+from ec_estimator.graph.op_types import VARIABLE_OPS
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.shrink.whole import INPUTS
 
@@ -40,16 +41,17 @@ def check_same_network(whole, cut, small, added, failure=None):
         raise failure
 
 
-def check_same_variables(whole, cut_variables):
+def check_same_variables(whole, artifact):
     """Is this the model that was pruned?
 
     Args:
       whole: shrink.whole.Whole.
-      cut_variables: {checkpoint name: shrink.artifact.CutVariable}.
+      artifact: shrink.artifact.Artifact.
 
     Raises:
       PlanError: a variable has another shape than it had when it was pruned.
     """
+    cut_variables = artifact.variables
     for variable in whole.graph.get_collection("variables"):
         info = slice_info(variable)
         shape = tuple(info.full_shape if info else variable.shape.as_list())
@@ -57,8 +59,27 @@ def check_same_variables(whole, cut_variables):
         if name in cut_variables and cut_variables[name].shape != shape:
             raise PlanError(
                 f"variable {name!r} had shape {cut_variables[name].shape} when it was "
-                f"pruned, and has {shape}; build the model it was pruned from"
+                f"pruned, and has {shape}; build the model that {artifact.folder!r} "
+                "was pruned from"
             )
+
+
+def check_all_variables(graph, artifact):
+    """Has a small build all variables of the model that was pruned?
+
+    Args:
+      graph: tf.Graph, complete.
+      artifact: shrink.artifact.Artifact.
+
+    Raises:
+      PlanError: one that the model predicts with is missing.
+    """
+    missing = artifact.missing_in(graph)
+    if missing:
+        raise PlanError(
+            f"the model has no variable {missing[0]!r}; build the model that "
+            f"{artifact.folder!r} was pruned from"
+        )
 
 
 def _missing(op, failure):
@@ -109,6 +130,13 @@ def _check_size(op, tensor, planned):
     fits = len(actual) == len(planned) and all(
         None in pair or pair[0] == pair[1] for pair in zip(actual, planned)
     )
+    if not fits and op.type in VARIABLE_OPS:
+        raise PlanError(
+            f"variable {op.name!r} has shape {actual} in the small network, where the "
+            f"cut gives {planned}: it was imported with its graph and can't be built "
+            "smaller; prune the model with its scope, "
+            f"{op.name.split('/')[0]!r}, in exclude_scopes"
+        )
     if not fits:
         literal = ""
         if op.type == "Reshape":

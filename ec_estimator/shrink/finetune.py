@@ -4,7 +4,11 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core import tf_private
 from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
-from ec_estimator.shrink.check import check_same_network, check_same_variables
+from ec_estimator.shrink.check import (
+    check_all_variables,
+    check_same_network,
+    check_same_variables,
+)
 from ec_estimator.shrink.cut import Cut
 from ec_estimator.shrink.getter import GapFinetune, named
 from ec_estimator.shrink.veil import Veil
@@ -61,14 +65,14 @@ class _SmallBuild:
 
     def __init__(self, whole, helper, graph):
         variables = helper.artifact.variables
-        check_same_variables(whole, variables)
+        check_same_variables(whole, helper.artifact)
         self._whole = whole
         self._graph = graph
         self._stored = variables
         self._cut = Cut(
             whole.graph,
             {name: cut.kept for name, cut in variables.items()},
-            frozenset(helper.artifact.manifest.get("served", variables)),
+            helper.artifact.served,
         )
         self._helper = helper.cut_to(self._cut.variables())
         self._veil = Veil(graph, self._cut, whole.shapes)
@@ -94,6 +98,7 @@ class _SmallBuild:
             # What is wrong shows best in what was built before it failed.
             self._compare(error)
         self._check()
+        check_all_variables(self._graph, self._helper.artifact)
         for variable, initializer in self._initializers:
             # tf.train.init_from_checkpoint in user code wants the whole model's values.
             if checkpoint_name(variable) in self._stored:

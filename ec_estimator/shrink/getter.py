@@ -47,6 +47,7 @@ class GapFinetune:
         self._stored = self.artifact.variables
         reader = open_checkpoint(self.artifact.checkpoint)
         self._dtypes = reader.get_variable_to_dtype_map()
+        self._asked = set()
 
     def cut_to(self, kept):
         """A GapFinetune that cuts what the artifact has whole, or less cut.
@@ -79,6 +80,13 @@ class GapFinetune:
             return self.get_cut_variable(getter, *args, **kwargs)
 
     def _compare_layers(self, graph):
+        missing = self.artifact.missing_in(graph)
+        if missing and self.artifact.served.isdisjoint(self._asked):
+            raise PlanError(
+                f"none of the variables asked for, such as {min(self._asked)!r}, is "
+                f"one of the pruned model in {self.artifact.folder!r}, such as "
+                f"{missing[0]!r}; give them the names they had"
+            )
         pruned = self.artifact.manifest.get("structure", {})
         forward = [o for o in graph.get_operations() if not tf_private.forward_op(o)]
         small = layer_structures(forward)
@@ -99,6 +107,7 @@ class GapFinetune:
     def get_cut_variable(self, getter, name, *args, **kwargs):
         """`get_variable` for a build that is compared in another way."""
         kwargs.update(named(args))
+        self._asked.add(name)
         cut = self.artifact.variables.get(name)
         if cut is None:
             return getter(name, **kwargs)
@@ -137,7 +146,8 @@ class GapFinetune:
         if not fits:
             raise PlanError(
                 f"variable {name!r} had shape {cut.shape} when it was pruned, and is "
-                f"asked for with shape {asked}; build the model it was pruned from"
+                f"asked for with shape {asked}; build the model that "
+                f"{self.artifact.folder!r} was pruned from"
             )
 
     def _values(self, name, cut):

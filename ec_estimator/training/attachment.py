@@ -4,13 +4,13 @@ import contextlib
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.compressor import Attached, Compressor, Trained
-from ec_estimator.core.errors import CompressionError, PlanError
+from ec_estimator.core.compressor import Attached, Trained
+from ec_estimator.core.errors import PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state, made_here
-from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.layers import COMPUTED, find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.graph.variables import model_variables
+from ec_estimator.graph.variables import checkpoint_name, model_variables
 from ec_estimator.rewrite.backward import (
     backward_ops,
     forward_ends,
@@ -18,7 +18,8 @@ from ec_estimator.rewrite.backward import (
     kernel_gradients,
 )
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
-from ec_estimator.rewrite.updates import gate_updates
+from ec_estimator.rewrite.updates import gate_updates, updated
+from ec_estimator.training.checks import warn_of_zero_targets
 from ec_estimator.training.passes import ForwardPasses
 
 _ATTACHED = "attached"
@@ -42,6 +43,7 @@ class Attachment:
         self.graph = graph
         _check_not_imported(graph, self.state)
         remember(graph, _ATTACHED, True)
+        warn_of_zero_targets(compressors)
         self.plan = plan
         self.compressors = compressors
         # What comes straight from a gated gradient needs no second multiplication.
@@ -143,6 +145,7 @@ class Attachment:
         self._forward_passes.look((), observe=lambda *observation: None)
         self._check_complete()
         self._settle()
+        _check_trains(self.graph, self._planned())
         self.model_variables = model_variables(self.graph)
         companions = gate_updates(self.graph, self.names, self.gate)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
@@ -187,13 +190,32 @@ class Attachment:
                 self.plan = self.plan.settled(attached.name, *settled)
 
     def _check_complete(self):
-        variables = {v.op.name for v in self.graph.get_collection("variables")}
-        missing = sorted(self._planned() - variables)
+        variables = self.graph.get_collection("variables")
+        there = {v.op.name for v in variables} | {checkpoint_name(v) for v in variables}
+        missing = sorted((self._planned() | self.plan.compressed()) - there)
         if missing:
             raise PlanError(
                 f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in the "
-                "training graph; its name must be the same in both modes"
+                f"training graph{self._whereabouts(missing[0])}"
             )
+
+    def _whereabouts(self, kernel):
+        """What the training graph has instead of a kernel, and what can be done."""
+        rows = [row for row in self.plan.layers if row.kernel == kernel]
+        types = {row.op_type for row in rows}
+        found = [
+            layer
+            for layer in find_layers(self.graph)
+            if layer.op_type in types and layer.reason.startswith(COMPUTED)
+        ]
+        if not found:
+            return "; its name must be the same in both modes"
+        names = {row.op for row in rows}
+        layer = next((layer for layer in found if layer.op in names), found[0])
+        return (
+            f", where {layer.reason} in {layer.op!r}; let every mode take it from the "
+            "same variable, or leave the layer out with exclude_scopes"
+        )
 
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
@@ -225,6 +247,18 @@ def _check_not_imported(graph, state):
             )
 
 
+def _check_trains(graph, names):
+    """Trials in a graph that trains nothing would compress what nobody goes on with.
+
+    Gradients without an update may be all that a graph is for: who takes them updates.
+    """
+    if names and not backward_ops(graph) and not updated(graph, names):
+        raise PlanError(
+            f"nothing in the training graph updates {min(names)!r} or another variable "
+            "to be compressed; build the optimizer, with its train_op, first"
+        )
+
+
 def _warn_of_reader(name, reader):
     tf.logging.warning(
         "No gradient of kernel %s was found at %s, which reads it. Its zeros are kept, "
@@ -243,6 +277,7 @@ def attach_to_finished_graph(graph, compressors):
         nothing, an update that cannot be gated.
     """
     backward = backward_ops(graph)
+    _check_trains(graph, {v.op.name for v in tf.trainable_variables()})
     skip = {op for ops in backward.values() for op in ops}
     losses = forward_ends(graph, backward)
     layers = find_layers(graph, skip)
@@ -252,31 +287,3 @@ def attach_to_finished_graph(graph, compressors):
         attachment.read_gradients()
         attachment.finish()
     return attachment
-
-
-def as_compressors(compressors):
-    """A compressor or a list of them as a tuple.
-
-    Raises:
-      CompressionError: something else, none, or two of a kind.
-      PlanError: compressors that cannot work together.
-    """
-    if isinstance(compressors, Compressor):
-        compressors = (compressors,)
-    compressors = tuple(compressors)
-    for compressor in compressors:
-        if not isinstance(compressor, Compressor):
-            raise CompressionError(
-                f"{compressor!r} is not a compressor; pass for example "
-                "Sparsifier(SparsifierConfig())"
-            )
-    names = [compressor.name for compressor in compressors]
-    if not names or len(set(names)) < len(names):
-        raise CompressionError(
-            f"compressors {names}: give at least one, and each kind once"
-        )
-    for compressor in compressors:
-        why = compressor.conflict([c for c in compressors if c is not compressor])
-        if why:
-            raise PlanError(why)
-    return compressors

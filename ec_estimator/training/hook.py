@@ -11,10 +11,8 @@ from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
 from ec_estimator.training.announce import announce, announce_plan
-from ec_estimator.training.attachment import (
-    as_compressors,
-    attach_to_finished_graph,
-)
+from ec_estimator.training.attachment import attach_to_finished_graph
+from ec_estimator.training.checks import as_compressors, warn_of_lost_results
 
 
 class TrialHook(tf.train.SessionRunHook):
@@ -225,6 +223,8 @@ class CompressionHook(TrialHook):
         announce_plan(graph, self._attachment.plan)
         if self._folder:
             bind(self._folder, self._attachment)
+        else:
+            warn_of_lost_results(self._attachment.attached)
         for saver in graph.get_collection("savers"):
             if saver.saver_def is not None:
                 tf.logging.warning(

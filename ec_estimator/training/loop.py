@@ -5,17 +5,18 @@ import sys
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.errors import ConfigError, PlanError
+from ec_estimator.core.errors import CompressionError, ConfigError, PlanError
 from ec_estimator.core.finished import FOLDER, FinishedExporter, FinishedOnly
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.model_fn import check_estimator, compressed_model
 from ec_estimator.core.state import is_state
 from ec_estimator.export.handoff import HandoffExporter
 from ec_estimator.report.summary import Summary
 from ec_estimator.report.text import evaluation_line
 from ec_estimator.training.announce import announce
-from ec_estimator.training.attachment import as_compressors
+from ec_estimator.training.checks import as_compressors
 from ec_estimator.training.progress import ProgressBar
-from ec_estimator.training.wrap import compress, compressed_model
+from ec_estimator.training.wrap import compress
 
 # What a model_fn that came in by `compressor=` says of itself.
 _DROPPED_IN = "ec_estimator_dropped_in"
@@ -39,12 +40,16 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
       As tf.estimator.train_and_evaluate: (evaluation, exports).
 
     Raises:
+      CompressionError: an argument of another kind.
       ConfigError: `max_steps` is too small; the message names the steps needed. Or a
         HandoffExporter could not write what would be trained; it says what to change.
         One that an Estimator hides is known once its graph is built, before step 1.
       PlanError: nothing to compress with, or `compressor` given twice; before
         training, an Estimator whose `train` builds another model_fn than its own.
+      RunFolderError: the model_dir holds a checkpoint that was trained without us.
     """
+    check_estimator("train_and_evaluate", estimator)
+    _check_specs(train_spec, eval_spec)
     given = estimator
     if compressor is not None:
         estimator = compressed(estimator, compressor)
@@ -55,8 +60,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     )
     hooks = [_CheckGraph(estimator, train_spec.max_steps, eval_spec.exporters)]
     if model is not None:
-        schedules = {c.name: c.schedule for c in model.compressors}
-        _check_steps(schedules, train_spec.max_steps)
+        _check_run(model, estimator.model_dir, train_spec.max_steps)
         configs = [compressor.config for compressor in model.compressors]
         _check_exporters(eval_spec.exporters, lambda e: e.refuse_training(configs))
         # A user who goes on with the Estimator would export a model without ops that
@@ -83,8 +87,10 @@ def compressed(estimator, compressor):
       compressor: Compressor(s).
 
     Raises:
+      CompressionError: one of the two is something else.
       PlanError: it is compressed already, otherwise.
     """
+    check_estimator("compressed", estimator)
     model_fn = tf_private.model_fn_of(estimator)
     dropped_in = getattr(model_fn, _DROPPED_IN, None)
     if dropped_in and dropped_in == _settings(as_compressors(compressor)):
@@ -134,6 +140,24 @@ class _CheckGraph(tf.train.SessionRunHook):
             folder = RunFolder(os.path.join(self._estimator.model_dir, FOLDER))
             _check_steps(folder.schedules(), self._max_steps)
             _check_exporters(self._exporters, lambda e: e.refuse_hidden(folder))
+
+
+def _check_specs(train_spec, eval_spec):
+    kinds = tf.estimator.TrainSpec, tf.estimator.EvalSpec
+    given = {"train_spec": train_spec, "eval_spec": eval_spec}
+    for (name, spec), kind in zip(given.items(), kinds):
+        if not isinstance(spec, kind):
+            hint = "; the two are swapped" if isinstance(spec, kinds) else ""
+            raise CompressionError(
+                f"train_and_evaluate: {name} must be a tf.estimator.{kind.__name__}, "
+                f"got {spec!r}{hint}"
+            )
+
+
+def _check_run(model, model_dir, max_steps):
+    _check_steps({c.name: c.schedule for c in model.compressors}, max_steps)
+    # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
+    model.check_start(model_dir)
 
 
 def _check_steps(schedules, max_steps):

@@ -26,8 +26,10 @@ def warm_start(checkpoint):
     if tf.gfile.IsDirectory(checkpoint):
         path = tf.train.latest_checkpoint(checkpoint)
         if path is None:
-            raise RunFolderError(f"there is no checkpoint in {checkpoint!r}")
-    reader = open_checkpoint(path)
+            raise RunFolderError(
+                f"warm_start_from: there is no checkpoint in {checkpoint!r}"
+            )
+    reader = open_checkpoint(path, "warm_start_from")
     names = reader.get_variable_to_shape_map()
     wanted = [
         name

@@ -8,14 +8,15 @@ from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError, RunFolderError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
-from ec_estimator.core.model_fn import ModelFn
+from ec_estimator.core.model_fn import ModelFn, compressed_model
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite.serving import ServingSaver
 from ec_estimator.training.announce import announce_plan
-from ec_estimator.training.attachment import Attachment, as_compressors
+from ec_estimator.training.attachment import Attachment
+from ec_estimator.training.checks import as_compressors
 from ec_estimator.training.hook import TrialHook, bind
 
 _TRAIN = tf.estimator.ModeKeys.TRAIN
@@ -36,13 +37,12 @@ def compress(model_fn, compressors):
 
     Returns:
       A model_fn with the same arguments (and `labels`, `mode` and `config`).
+
+    Raises:
+      CompressionError: one of the two is something else.
+      PlanError: compressed already, or compressors that cannot work together.
     """
     return CompressedModel(model_fn, as_compressors(compressors)).model_fn()
-
-
-def compressed_model(model_fn):
-    """The CompressedModel behind what `compress` returned, or None."""
-    return getattr(model_fn, "compressed_model", None)
 
 
 class CompressedModel:
@@ -123,7 +123,9 @@ class CompressedModel:
                 "a compressed TRAIN graph is for Estimator.train only, an export would "
                 "hold masks; export EVAL and PREDICT"
             )
-        self._check_start(config.model_dir)
+        reader = self.check_start(config.model_dir)
+        if reader:
+            reader.check()
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
         attachment = Attachment(graph, plan, self.compressors)
@@ -142,13 +144,19 @@ class CompressedModel:
             )
         return spec._replace(scaffold=_saving_state(spec.scaffold, attachment.state))
 
-    def _check_start(self, model_dir):
-        """A checkpoint that training would go on from must hold our state."""
+    def check_start(self, model_dir):
+        """A checkpoint that training would go on from must hold our state.
+
+        Returns:
+          core.state.Checkpoint, None before the first one.
+
+        Raises:
+          RunFolderError: it does not, or cannot be read.
+        """
         path = tf.train.latest_checkpoint(model_dir) if model_dir else None
         if path is None:
-            return
+            return None
         reader = open_checkpoint(path)
-        reader.check()
         for compressor in self.compressors:
             if trials_done(reader, compressor.name) is None:
                 raise RunFolderError(
@@ -156,6 +164,7 @@ class CompressedModel:
                     f"new model_dir and start from it with "
                     f"warm_start_from=ec_estimator.warm_start({model_dir!r})"
                 )
+        return reader
 
     def _guard_export(self, spec, served):
         """Lets evaluations and predictions through, but no export of an unfinished
