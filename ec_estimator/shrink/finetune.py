@@ -6,9 +6,9 @@ from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import check_same_network, check_same_variables
 from ec_estimator.shrink.cut import Cut
-from ec_estimator.shrink.getter import GapFinetune, named
+from ec_estimator.shrink.getter import CutVariables, named
 from ec_estimator.shrink.veil import Veil
-from ec_estimator.shrink.whole import build_whole, ends_forward_pass
+from ec_estimator.shrink.whole import build_whole, ends_forward_pass, ends_of_spec
 
 
 def finetune(model_fn, folder):
@@ -35,49 +35,47 @@ def finetune(model_fn, folder):
       PlanError: when a graph is built: the code builds something else than the pruned
         network; the message names the op.
     """
-    user, helper = ModelFn(model_fn), GapFinetune(folder)
+    user, variables = ModelFn(model_fn), CutVariables(folder)
 
     def build(features, labels, mode, params, config):
-        def call(features, labels, mode):
+        def call(features, labels):
             return user(features, labels, mode, params, config)
 
         graph = tf.get_default_graph()
-        whole = build_whole(call, features, labels, mode, graph)
-        return _SmallBuild(whole, helper, graph).spec(
-            lambda: call(features, labels, mode)
-        )
+        whole = build_whole(call, (features, labels), graph, ends_of_spec)
+        return SmallBuild(whole, variables, graph).run(lambda: call(features, labels))
 
     return user.stand_in(build)
 
 
-class _SmallBuild:
+class SmallBuild:
     """One build of the small network, compared with the whole one.
 
     Args:
       whole: shrink.whole.Whole.
-      helper: the artifact's GapFinetune.
+      variables: getter.CutVariables of the artifact.
       graph: the tf.Graph that the small network is built in.
     """
 
-    def __init__(self, whole, helper, graph):
-        variables = helper.artifact.variables
-        check_same_variables(whole, variables)
+    def __init__(self, whole, variables, graph):
+        stored = variables.artifact.variables
+        check_same_variables(whole, stored)
         self._whole = whole
         self._graph = graph
-        self._stored = variables
+        self._stored = stored
         self._cut = Cut(
             whole.graph,
-            {name: cut.kept for name, cut in variables.items()},
-            frozenset(helper.artifact.manifest.get("served", variables)),
+            {name: cut.kept for name, cut in stored.items()},
+            frozenset(variables.artifact.manifest.get("served", stored)),
         )
-        self._helper = helper.cut_to(self._cut.variables())
+        self._variables = variables.cut_to(self._cut.variables())
         self._veil = Veil(graph, self._cut, whole.shapes)
         # (variable, what gives it its first value)
         self._initializers = []
         self._is_checked = False
 
-    def spec(self, build):
-        """What `build` returns: a callable() -> EstimatorSpec, run under the veil.
+    def run(self, build):
+        """What `build`, a callable(), returns; it is run under the veil.
 
         Raises:
           PlanError: it builds something else than the pruned network.
@@ -89,7 +87,7 @@ class _SmallBuild:
             ):
                 with tf.variable_scope(scope, custom_getter=self._get_variable):
                     with tf.variable_creator_scope(self._create_variable):
-                        spec = build()
+                        built = build()
         except (ValueError, TypeError) as error:
             # What is wrong shows best in what was built before it failed.
             self._compare(error)
@@ -98,7 +96,7 @@ class _SmallBuild:
             # tf.train.init_from_checkpoint in user code wants the whole model's values.
             if checkpoint_name(variable) in self._stored:
                 tf_private.set_initializer(variable, initializer)
-        return spec
+        return built
 
     # TensorFlow looks for a first parameter of this name.
     def _get_variable(self, getter, name, *args, **kwargs):
@@ -106,10 +104,10 @@ class _SmallBuild:
         if self._veil.covers(name):
             # Shared. It shows another shape than it has, so ask for none.
             return getter(name, **{**kwargs, "shape": None})
-        return self._helper.get_cut_variable(getter, name, **kwargs)
+        return self._variables.get_variable(getter, name, **kwargs)
 
     def _create_variable(self, next_creator, **kwargs):
-        variable = self._helper.create_variable(next_creator, **kwargs)
+        variable = self._variables.create_variable(next_creator, **kwargs)
         self._veil.cover_variable(variable)
         self._initializers.append((variable, tf_private.initializer_of(variable)))
         return variable
