@@ -1,7 +1,7 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_imports, tf_private
 from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import check_same_network, check_same_variables
@@ -96,7 +96,17 @@ class SmallBuild:
             # tf.train.init_from_checkpoint in user code wants the whole model's values.
             if checkpoint_name(variable) in self._stored:
                 tf_private.set_initializer(variable, initializer)
+        self._load_imported()
         return built
+
+    def _load_imported(self):
+        """What was imported asked neither getter nor creator for its values."""
+        for variable in self._graph.get_collection("variables"):
+            stored = checkpoint_name(variable) in self._stored
+            if stored and tf_imports.is_imported(variable.op):
+                value = self._variables.value(variable)
+                assign = variable.assign(value, read_value=False)
+                tf_private.set_initializer(variable, (assign, value))
 
     # TensorFlow looks for a first parameter of this name.
     def _get_variable(self, getter, name, *args, **kwargs):

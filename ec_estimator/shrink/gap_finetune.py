@@ -12,7 +12,7 @@ from ec_estimator.shrink.getter import CutVariables, named
 from ec_estimator.shrink.structure import layer_structures
 from ec_estimator.shrink.whole import build_whole
 
-_USE_BUILD = "use GapFinetune({folder!r}).build(function, *inputs) instead of get_variable"
+_USE_BUILD = "use GapFinetune({!r}).build(function, *inputs), not get_variable"
 
 
 class GapFinetune:
@@ -142,10 +142,10 @@ class GapFinetune:
         }
         if kwargs.get("trainable") is not False and cut_sizes & set(shape.as_list()):
             raise PlanError(
-                f"variable {name!r} of shape {shape.as_list()} is not in the model that "
-                f"was pruned in {self._folder!r}, and reads or makes pruned channels in "
-                f"{block!r}: the code decides by channel counts what it builds; "
-                + _USE_BUILD.format(folder=self._folder)
+                f"variable {name!r} of shape {shape.as_list()} is not in the model "
+                f"that was pruned in {self._folder!r}, and reads or makes pruned "
+                f"channels in {block!r}: the code decides by channel counts what it "
+                "builds; " + _USE_BUILD.format(self._folder)
             )
 
     def _check_input(self, name, graph):
@@ -162,7 +162,7 @@ class GapFinetune:
                     f"variable {name!r} reads {small} channels as it was pruned in "
                     f"{self._folder!r}, and {actual.op.type} {actual.op.name!r} still "
                     f"has {size}: the code holds a channel count as a literal; "
-                    + _USE_BUILD.format(folder=self._folder)
+                    + _USE_BUILD.format(self._folder)
                 )
 
     def _compare_layers(self, graph):
@@ -180,7 +180,7 @@ class GapFinetune:
                 "pruned. If that is not intended: the code decides by channel counts "
                 "what it builds; %s.",
                 ", ".join(others),
-                _USE_BUILD.format(folder=self._folder),
+                _USE_BUILD.format(self._folder),
             )
 
 
@@ -188,8 +188,8 @@ def _tensors_of(built):
     tensors = [t for t in tf.nest.flatten(built) if isinstance(t, tf.Tensor)]
     if not tensors:
         raise PlanError(
-            f"GapFinetune.build: the function takes no gradients and returned {built!r}; "
-            "return the tensors that the model puts out"
+            "GapFinetune.build: the function takes no gradients and returned "
+            f"{built!r}; return the tensors that the model puts out"
         )
     return tensors
 

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import open_checkpoint
+from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.artifact import read_artifact
 
 # The arguments of TensorFlow's own getter, in order.
@@ -85,6 +86,12 @@ class CutVariables:
             kwargs["initial_value"] = lambda: values(cut.small_shape, dtype)
             kwargs["shape"] = cut.small_shape
         return next_creator(**kwargs)
+
+    def value(self, variable):
+        """The pruned value of a variable that exists, whole."""
+        name = checkpoint_name(variable)
+        cut = self.artifact.variables[name]
+        return self._values(name, cut)(cut.small_shape, variable.dtype.base_dtype)
 
     def _check(self, name, shape, cut):
         """Each size is the old one or, where it was inferred, the new one."""
