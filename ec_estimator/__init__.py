@@ -28,7 +28,7 @@ from ec_estimator.pruning.pruner import Pruner
 from ec_estimator.quantization.quantizer import LSQQuantizer
 from ec_estimator.quantization.session import quantize_graph
 from ec_estimator.shrink.finetune import finetune
-from ec_estimator.shrink.getter import GapFinetune
+from ec_estimator.shrink.gap_finetune import GapFinetune
 from ec_estimator.sparsity.sparsifier import Sparsifier
 from ec_estimator.training.hook import CompressionHook
 from ec_estimator.training.loop import compressed, train_and_evaluate

@@ -7,6 +7,7 @@ from ec_estimator.channels.labels import Labels
 from ec_estimator.channels.operands import Fillers, is_zero_with
 from ec_estimator.channels.rules import RULES, SHAPE_OPERAND
 from ec_estimator.channels.values import Values
+from ec_estimator.graph.imported import imported_ops
 from ec_estimator.graph.layers import fed_ops
 from ec_estimator.graph.op_types import VARIABLE_OPS
 from ec_estimator.graph.walk import is_looked_up
@@ -34,6 +35,7 @@ class Flow:
         # Ops on weights that lead to the loss and to no layer: they freeze nothing.
         self.regularizers = frozenset()
         self._fed = fed_ops(graph)
+        self._imported = imported_ops(graph)
         self._axes = {}
         self._births = Births()
         self._fillers = Fillers()
@@ -48,6 +50,19 @@ class Flow:
             else:
                 self.freeze_all(op)
         self._freeze_lost_sizes(op)
+        if op in self._imported:
+            self._freeze_imported(op)
+
+    def _freeze_imported(self, op):
+        """An import builds its ops and variables with the sizes of the file."""
+        for tensor in (*op.inputs, *op.outputs):
+            for vector in self.axes(tensor):
+                if vector is not None:
+                    self.labels.freeze(
+                        vector,
+                        f"{op.type} {op.name!r} is imported (import_meta_graph, "
+                        "hub.Module) with the sizes of its file",
+                    )
 
     def _freeze_lost_sizes(self, op):
         """A size that is used as a number, such as in 1 / sqrt(channels), or computed

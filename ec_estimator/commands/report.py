@@ -8,7 +8,7 @@ from absl import flags
 
 from ec_estimator.commands.module import get, params
 from ec_estimator.core.atomic import write_atomically
-from ec_estimator.core.errors import ConfigError
+from ec_estimator.core.errors import ConfigError, RunFolderError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.report.data import pruning_report
 from ec_estimator.report.latency import measure_latency
@@ -16,6 +16,7 @@ from ec_estimator.report.page import html_page
 from ec_estimator.report.run import compressor_reports, find_run, outcome
 from ec_estimator.report.text import format_report
 from ec_estimator.shrink.artifact import FOLDER as PRUNED
+from ec_estimator.shrink.artifact import find_artifact
 
 FLAGS = flags.FLAGS
 
@@ -35,6 +36,12 @@ def report(module):
         if FLAGS[name].present and not module:
             raise ConfigError(f"--{name} is for latency, which needs --model as well")
     run = find_run(FLAGS.pruned)
+    if run is None and find_artifact(FLAGS.pruned) is None:
+        raise RunFolderError(
+            f"--run_folder: there is no run in {FLAGS.pruned!r}; give the model_dir of "
+            "an Estimator that was trained compressed, or the save_dir of a "
+            "CompressionHook, once a trial was done"
+        )
     compressors = compressor_reports(run) if run else ()
     end = outcome(run) if run else None
     small = None

@@ -122,7 +122,7 @@ class Plan:
         }
         for name, kernels in targets.items():
             if self.targets[name] and not kernels:
-                _raise_nothing(name, [row.decisions[name] for row in rows])
+                _raise_nothing(name, self.mode, [row.decisions[name] for row in rows])
         return dataclasses.replace(
             self, layers=rows + self._only_trained(layers), targets=targets
         )
@@ -181,7 +181,7 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
     )
     for name, decided in decisions.items():
         if not any(decision.startswith(COMPRESSED) for decision in decided.layers):
-            _raise_nothing(name, decided.layers)
+            _raise_nothing(name, mode, decided.layers)
     targets = {name: decided.kernels for name, decided in decisions.items()}
     taken = {kernel for kernels in targets.values() for kernel in kernels}
     kernels = {}
@@ -199,15 +199,15 @@ def make_plan(mode, graph, layers, outputs, compressors, losses=()):
     return Plan(mode, rows, kernels, targets, details, notes, others)
 
 
-def _raise_nothing(name, decisions):
+def _raise_nothing(name, mode, decisions):
     if not decisions:
         raise PlanError(
-            f"{name}: nothing to compress: the model has no convolution or matrix "
-            "product"
+            f"{name}: nothing to compress: the model's {mode!r} graph has no "
+            "convolution or matrix product"
         )
     counts = collections.Counter(decisions)
     reasons = "; ".join(f"{count} x {why}" for why, count in counts.most_common(5))
     raise PlanError(
-        f"{name}: nothing to compress in the model's {len(decisions)} layers: "
-        f"{reasons}"
+        f"{name}: nothing to compress in the {len(decisions)} layers of the model's "
+        f"{mode!r} graph: {reasons}"
     )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+from ec_estimator.graph.layers import find_layers
 
 # How code refuses an argument, None among them. Others, such as an ImportError or an
 # OpError, say that something else is wrong.
@@ -38,6 +39,8 @@ class _Build(NamedTuple):
 
     @property
     def reason(self):
+        if self.spec is not None:
+            return "it has no convolution or matrix product"
         if self.error is None:
             return "it returned None"
         return f"{type(self.error).__name__}: {self.error}"
@@ -47,9 +50,10 @@ def survey(model_fn, features, labels):
     """Calls model_fn in PREDICT mode, or in EVAL where it has no PREDICT.
 
     What is served is what should be compressed, so PREDICT comes first. EVAL serves a
-    model_fn that returns None for PREDICT, says that it has no such mode, or fails
-    there because it gets no labels. Any other failure would be planned around in
-    silence, and met again when the model is served: it is an error.
+    model_fn that returns None for PREDICT, says that it has no such mode, has no layers
+    there (it looks results up in a table), or fails because it gets no labels. Any
+    other failure would be planned around in silence, and met again when the model is
+    served: it is an error.
 
     Args:
       model_fn: callable(features, labels, mode) -> EstimatorSpec.
@@ -61,7 +65,7 @@ def survey(model_fn, features, labels):
     """
     modes = tf.estimator.ModeKeys
     served = _build(model_fn, features, None, modes.PREDICT)
-    if served.spec is not None:
+    if served.spec is not None and find_layers(served.graph):
         return Survey(modes.PREDICT, served.graph, outputs_of(served.spec))
     if served.error is not None and not (
         _says_no_such_mode(served.error)
@@ -80,7 +84,7 @@ def survey(model_fn, features, labels):
             f"{evaluated.reason}); give it one of the two modes"
         ) from served.error
     tf.logging.warning(
-        "The model_fn has no %s mode (%s); planning from its %s mode.",
+        "The model_fn has no %s mode to plan from (%s); planning from its %s mode.",
         modes.PREDICT,
         served.reason,
         modes.EVAL,

@@ -20,7 +20,7 @@ from ec_estimator.shrink.artifact import (
     join_kept,
     write_artifact,
 )
-from ec_estimator.shrink.structure import layer_structures
+from ec_estimator.shrink.structure import channel_inputs, layer_structures
 
 
 class Gates(Attached):
@@ -40,7 +40,7 @@ class Gates(Attached):
         # Of all variables that hold or read channels, in the plan's group numbers.
         self._axes = groups.channels.axes
         self._readers = groups.channels.readers
-        self._variables, self._structure = {}, {}
+        self._variables, self._structure, self._inputs = {}, {}, {}
         self._alive, self._importance, self._graph = None, None, None
 
     def look(self, forward):
@@ -67,6 +67,7 @@ class Gates(Attached):
         )
         self._axes, self._readers = seen.axes, seen.readers
         self._structure = layer_structures(ancestors(forward.losses))
+        self._inputs = channel_inputs(graph, seen.readings)
         self.gated |= {
             name
             for name, axes in self._readers.items()
@@ -159,6 +160,7 @@ class Gates(Attached):
             "layers": [layer._asdict() for layer in groups.layers],
             "served": sorted({checkpoint_name(variable) for variable in served}),
             "structure": {n: dict(marks) for n, marks in self._structure.items()},
+            "inputs": self._inputs,
         }
         write_artifact(
             os.path.join(folder, FOLDER),

@@ -99,14 +99,7 @@ class FitReport(Report):
         return [quantizer.low * step, quantizer.high * step]
 
     def _bytes(self, kernels):
-        """Of kernels as float32, and as integers with their step sizes."""
-        before, after = 0, 0.0
-        for name in kernels:
-            size = self.placement.kernels[name].size
-            quantizer = self.placement.quantizers[name]
-            before += 4 * size
-            after += size * quantizer.bits / 8 + 4 * quantizer.steps
-        return {"before": before, "after": int(after)}
+        return dict(zip(("before", "after"), self.placement.bytes_of(kernels)))
 
 
 def _hull(ranges):

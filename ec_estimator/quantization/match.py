@@ -27,14 +27,23 @@ class Binding:
 
     def __init__(self, graph, placement):
         self._graph = graph
-        self._placement = placement
+        self.follow(placement)
         self._addresses = Addresses()
         self.bound = {}
         self._float = set()
-        self._planned = (*placement.layers, *placement.float_layers)
         # {tensor's name in the plan: ops whose output it is}.
         self.outputs = {output.tensor: [] for output in placement.outputs}
         self._found, self._layers = set(), []
+
+    def follow(self, placement):
+        """Has what is found from here on be layers of another placement."""
+        self._placement = placement
+        self._planned = (*placement.layers, *placement.float_layers)
+
+    @property
+    def has_layers(self):
+        """Whether the graph has any layer, as far as it was looked at."""
+        return bool(self._layers)
 
     def find(self):
         """Finds what has been built since the last call.

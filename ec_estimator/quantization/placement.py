@@ -100,6 +100,16 @@ class Placement:
             quantizers=quantizers,
         )
 
+    def bytes_of(self, kernels):
+        """(bytes, bytes) of kernels, by name, as float32 and as integers with their
+        step sizes."""
+        before, after = 0, 0.0
+        for name in kernels:
+            size, quantizer = self.kernels[name].size, self.quantizers[name]
+            before += 4 * size
+            after += size * quantizer.bits / 8 + 4 * quantizer.steps
+        return before, int(after)
+
     def digest(self):
         """All of it, JSON-ready; `read_placement` reads it."""
         return {

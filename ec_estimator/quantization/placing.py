@@ -43,13 +43,20 @@ def place(config, model):
         dict.fromkeys(layer.kernel.name for layer in chosen if layer.kernel)
     )
     notes = _notes(placement) if chosen else ()
-    if config.int8_winograd:
-        turned = {layer.op for layer in placement.layers if layer.winograd}
-        decisions = [
-            f"{COMPRESSED} (Winograd)" if layer.op in turned else decision
-            for layer, decision in zip(model.layers, decisions)
-        ]
+    taken = coverage(placement)
+    decisions = [
+        taken.get(layer.op, decision)
+        for layer, decision in zip(model.layers, decisions)
+    ]
     return Decisions(decisions, kernels, placement, notes)
+
+
+def coverage(placement):
+    """{op name of a quantized layer: what the coverage report says of it}."""
+    return {
+        layer.op: f"{COMPRESSED} (Winograd)" if layer.winograd else COMPRESSED
+        for layer in placement.layers
+    }
 
 
 class _Placing:
@@ -213,14 +220,9 @@ class _Placing:
 
 def _notes(placement):
     """Bytes of the kernels before and after."""
-    before = sum(4 * kernel.size for kernel in placement.kernels.values())
-    after = sum(
-        kernel.size * placement.quantizers[name].bits / 8
-        + 4 * placement.quantizers[name].steps
-        for name, kernel in placement.kernels.items()
-    )
+    before, after = placement.bytes_of(placement.kernels)
     tensors = len(placement.quantizers) - len(placement.kernels)
     return (
-        f"weights: {before:,} bytes as float32, {int(after):,} quantized with their "
+        f"weights: {before:,} bytes as float32, {after:,} quantized with their "
         f"step sizes; {tensors} quantized activations",
     )

@@ -7,11 +7,10 @@ from ec_estimator.config import QuantizerConfig
 from ec_estimator.core.compressor import Attached, Compressor, EveryStep, Settled
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
-from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.quantization.adam import StepAdam
 from ec_estimator.quantization.placement import read_placement
-from ec_estimator.quantization.placing import place
+from ec_estimator.quantization.placing import coverage, place
 from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.quantization.ranges import ServingRanges, TrainingRanges
 from ec_estimator.quantization.rewire import Rewired
@@ -52,10 +51,10 @@ class LSQQuantizer(Compressor):
             return place(self.config, model)
         trained.check(self.config)
         placement = trained.placement
-        taken = {layer.op for layer in placement.layers}
+        taken = coverage(placement)
         return Decisions(
             [
-                COMPRESSED if layer.op in taken else reason or trained.reason(layer.op)
+                taken.get(layer.op) or reason or trained.reason(layer.op)
                 for layer, reason in zip(model.layers, model.reasons)
             ],
             tuple(placement.kernels),
@@ -114,7 +113,9 @@ def serve(graph, placement):
         rewired = Rewired(graph, placement, ranges.quantize, ranges.layers.update)
         rewired.rewire()
     binding = rewired.binding
-    check_found(binding, binding.missing(), "in this graph")
+    # A PREDICT graph may have no layers: it looks up what others have computed.
+    if binding.has_layers:
+        check_found(binding, binding.missing(), "in this graph")
     return ranges
 
 
@@ -202,6 +203,7 @@ class _Trained(Attached):
         )
         self._left_alone = {layer.op: _OTHERWISE for layer in alone}
         self.placement = self._ranges.placement = self.placement.without(alone)
+        self._rewired.follow(self.placement)
         unmade = sorted(set(self.placement.quantizers) - set(self._ranges.steps))
         if unmade:
             raise PlanError(

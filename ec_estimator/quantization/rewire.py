@@ -41,6 +41,12 @@ class Rewired:
         # {kernel's name: how its first reader views it}.
         self._views = {}
 
+    def follow(self, placement):
+        """What is built from here on is rewired as another placement says, which leaves
+        some layers in float."""
+        self._placement = placement
+        self.binding.follow(placement)
+
     def rewire(self):
         """Rewires every planned layer of the graph that is there. May be called again
         when more has been built.

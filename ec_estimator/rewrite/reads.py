@@ -14,9 +14,9 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_imports, tf_private
 from ec_estimator.core.memory import recall, remember
-from ec_estimator.graph.op_types import HANDS_ON, VARIABLE_OPS
+from ec_estimator.graph.op_types import HANDS_ON, READS, VARIABLE_OPS
 from ec_estimator.rewrite.edges import reads_anchors
 
 _GATED = "ec_estimator.gated_read"
@@ -56,10 +56,12 @@ def gated_reads(graph, gate):
         custom_getter=custom_getter,
         auxiliary_name_scope=False,
     )
-    # A resource variable is read anew by each of its readers.
+    # A resource variable is read anew by each of its readers. What import_meta_graph
+    # brings asks neither getter nor creator.
     with graph.gradient_override_map({"ReadVariableOp": _GATED}):
         with tf.variable_creator_scope(creator), scope:
-            yield
+            with tf_imports.intercept_imports(graph, _tag_imported):
+                yield
 
 
 @contextlib.contextmanager
@@ -81,6 +83,14 @@ def _tagged_read(graph):
     gives Identity ops there a gradient of its own."""
     own = tf_private.has_gradient_override(graph, "Identity")
     return graph.gradient_override_map({} if own else {"Identity": _GATED})
+
+
+def _tag_imported(op):
+    """Tags an imported op if it reads a variable."""
+    if op.type in READS or (
+        op.type == "Identity" and op.inputs[0].op.type in VARIABLE_OPS
+    ):
+        tf_imports.give_gradient(op, _GATED)
 
 
 @tf.RegisterGradient(_GATED)

@@ -118,18 +118,22 @@ def read_artifact(folder):
     Raises:
       RunFolderError: there is none, or its files are damaged or do not fit.
     """
-    folder = os.fspath(folder)
-    places = [folder] + [
-        os.path.join(folder, *below) for below in ((FOLDER,), ("compression", FOLDER))
-    ]
-    for place in places:
-        manifest = RunFolder(place).read_json(_MANIFEST)
-        if manifest is not None and "checkpoint" in manifest:
-            return _checked(place, manifest)
-    raise RunFolderError(
-        f"there is no pruned model in {folder!r}; give the save_dir or model_dir of a "
-        "run with a Pruner"
-    )
+    place = find_artifact(folder)
+    if place is None:
+        raise RunFolderError(
+            f"there is no pruned model in {os.fspath(folder)!r}; give the save_dir or "
+            "model_dir of a run with a Pruner"
+        )
+    return _checked(place, RunFolder(place).read_json(_MANIFEST))
+
+
+def find_artifact(folder):
+    """The path of the artifact in a folder, as `read_artifact` has it, or None."""
+    for below in ((), (FOLDER,), ("compression", FOLDER)):
+        place = os.path.join(os.fspath(folder), *below)
+        if "checkpoint" in (RunFolder(place).read_json(_MANIFEST) or ()):
+            return place
+    return None
 
 
 def _checked(place, manifest):

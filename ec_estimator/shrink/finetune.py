@@ -1,7 +1,7 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_imports, tf_private
 from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import (
@@ -10,9 +10,9 @@ from ec_estimator.shrink.check import (
     check_same_variables,
 )
 from ec_estimator.shrink.cut import Cut
-from ec_estimator.shrink.getter import GapFinetune, named
+from ec_estimator.shrink.getter import CutVariables, named
 from ec_estimator.shrink.veil import Veil
-from ec_estimator.shrink.whole import build_whole, ends_forward_pass
+from ec_estimator.shrink.whole import build_whole, ends_forward_pass, ends_of_spec
 
 
 def finetune(model_fn, folder):
@@ -39,49 +39,47 @@ def finetune(model_fn, folder):
       PlanError: when a graph is built: the code builds something else than the pruned
         network; the message names the op.
     """
-    user, helper = ModelFn(model_fn), GapFinetune(folder)
+    user, variables = ModelFn(model_fn), CutVariables(folder)
 
     def build(features, labels, mode, params, config):
-        def call(features, labels, mode):
+        def call(features, labels):
             return user(features, labels, mode, params, config)
 
         graph = tf.get_default_graph()
-        whole = build_whole(call, features, labels, mode, graph)
-        return _SmallBuild(whole, helper, graph).spec(
-            lambda: call(features, labels, mode)
-        )
+        whole = build_whole(call, (features, labels), graph, ends_of_spec)
+        return SmallBuild(whole, variables, graph).run(lambda: call(features, labels))
 
     return user.stand_in(build)
 
 
-class _SmallBuild:
+class SmallBuild:
     """One build of the small network, compared with the whole one.
 
     Args:
       whole: shrink.whole.Whole.
-      helper: the artifact's GapFinetune.
+      variables: getter.CutVariables of the artifact.
       graph: the tf.Graph that the small network is built in.
     """
 
-    def __init__(self, whole, helper, graph):
-        variables = helper.artifact.variables
-        check_same_variables(whole, helper.artifact)
+    def __init__(self, whole, variables, graph):
+        stored = variables.artifact.variables
+        check_same_variables(whole, variables.artifact)
         self._whole = whole
         self._graph = graph
-        self._stored = variables
+        self._stored = stored
         self._cut = Cut(
             whole.graph,
-            {name: cut.kept for name, cut in variables.items()},
-            helper.artifact.served,
+            {name: cut.kept for name, cut in stored.items()},
+            variables.artifact.served,
         )
-        self._helper = helper.cut_to(self._cut.variables())
+        self._variables = variables.cut_to(self._cut.variables())
         self._veil = Veil(graph, self._cut, whole.shapes)
         # (variable, what gives it its first value)
         self._initializers = []
         self._is_checked = False
 
-    def spec(self, build):
-        """What `build` returns: a callable() -> EstimatorSpec, run under the veil.
+    def run(self, build):
+        """What `build`, a callable(), returns; it is run under the veil.
 
         Raises:
           PlanError: it builds something else than the pruned network.
@@ -93,17 +91,27 @@ class _SmallBuild:
             ):
                 with tf.variable_scope(scope, custom_getter=self._get_variable):
                     with tf.variable_creator_scope(self._create_variable):
-                        spec = build()
+                        built = build()
         except (ValueError, TypeError) as error:
             # What is wrong shows best in what was built before it failed.
             self._compare(error)
         self._check()
-        check_all_variables(self._graph, self._helper.artifact)
+        check_all_variables(self._graph, self._variables.artifact)
         for variable, initializer in self._initializers:
             # tf.train.init_from_checkpoint in user code wants the whole model's values.
             if checkpoint_name(variable) in self._stored:
                 tf_private.set_initializer(variable, initializer)
-        return spec
+        self._load_imported()
+        return built
+
+    def _load_imported(self):
+        """What was imported asked neither getter nor creator for its values."""
+        for variable in self._graph.get_collection("variables"):
+            stored = checkpoint_name(variable) in self._stored
+            if stored and tf_imports.is_imported(variable.op):
+                value = self._variables.value(variable)
+                assign = variable.assign(value, read_value=False)
+                tf_private.set_initializer(variable, (assign, value))
 
     # TensorFlow looks for a first parameter of this name.
     def _get_variable(self, getter, name, *args, **kwargs):
@@ -111,10 +119,10 @@ class _SmallBuild:
         if self._veil.covers(name):
             # Shared. It shows another shape than it has, so ask for none.
             return getter(name, **{**kwargs, "shape": None})
-        return self._helper.get_cut_variable(getter, name, **kwargs)
+        return self._variables.get_variable(getter, name, **kwargs)
 
     def _create_variable(self, next_creator, **kwargs):
-        variable = self._helper.create_variable(next_creator, **kwargs)
+        variable = self._variables.create_variable(next_creator, **kwargs)
         self._veil.cover_variable(variable)
         self._initializers.append((variable, tf_private.initializer_of(variable)))
         return variable

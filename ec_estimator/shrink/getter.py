@@ -1,16 +1,13 @@
-"""Builds the small network from code that was written for the large one."""
-import collections
+"""Variables of the small network, for code that asks for those of the large one."""
 import copy
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.state import open_checkpoint
-from ec_estimator.rewrite.reads import noticed_reads
+from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.artifact import read_artifact
-from ec_estimator.shrink.structure import layer_structures
 
 # The arguments of TensorFlow's own getter, in order.
 _POSITIONS = (
@@ -20,23 +17,11 @@ _POSITIONS = (
 )
 
 
-class GapFinetune:
-    """Gives variables their pruned shapes and values.
-
-    Used as a custom_getter, around code that builds the model with the names it was
-    pruned with. The values are loaded: nothing needs to be restored.
-
-        helper = GapFinetune(model_dir)
-        with tf.variable_scope("", custom_getter=helper.get_variable):
-            logits = network(images)
+class CutVariables:
+    """The variables of an artifact, with their pruned shapes and values.
 
     Args:
       folder: the artifact's folder, or the save_dir or model_dir of the pruning run.
-
-    When gradients are taken, each layer is compared with the one that was pruned: a
-    warning says which ones are connected otherwise. Code that decides by channel counts
-    builds such another network, often without an error; `ec_estimator.finetune` does
-    not depend on it.
 
     Raises:
       RunFolderError: there is no artifact, or it is damaged.
@@ -47,10 +32,9 @@ class GapFinetune:
         self._stored = self.artifact.variables
         reader = open_checkpoint(self.artifact.checkpoint)
         self._dtypes = reader.get_variable_to_dtype_map()
-        self._asked = set()
 
     def cut_to(self, kept):
-        """A GapFinetune that cuts what the artifact has whole, or less cut.
+        """A CutVariables that cuts what the artifact has whole, or less cut.
 
         Args:
           kept: {variable name: for each axis a bool vector, or None for all}.
@@ -68,46 +52,13 @@ class GapFinetune:
         twin.artifact = self.artifact._replace(variables=variables)
         return twin
 
-    # TensorFlow looks for a first parameter of this name.
-    def get_variable(self, getter, *args, **kwargs):
-        """A custom_getter for tf.variable_scope.
+    def get_variable(self, getter, name, *args, **kwargs):
+        """For a custom_getter of tf.variable_scope.
 
         Raises:
           PlanError: the code asks for a shape that the variable never had.
         """
-        # The first gradient that reaches a variable tells that the model is built.
-        with noticed_reads(tf.get_default_graph(), self._compare_layers):
-            return self.get_cut_variable(getter, *args, **kwargs)
-
-    def _compare_layers(self, graph):
-        missing = self.artifact.missing_in(graph)
-        if missing and self.artifact.served.isdisjoint(self._asked):
-            raise PlanError(
-                f"none of the variables asked for, such as {min(self._asked)!r}, is "
-                f"one of the pruned model in {self.artifact.folder!r}, such as "
-                f"{missing[0]!r}; give them the names they had"
-            )
-        pruned = self.artifact.manifest.get("structure", {})
-        forward = [o for o in graph.get_operations() if not tf_private.forward_op(o)]
-        small = layer_structures(forward)
-        others = sorted(
-            name
-            for name, marks in pruned.items()
-            if name in small and collections.Counter(marks) - small[name]
-        )
-        if others:
-            tf.logging.warning(
-                "The layers of %s are not connected as they were when the model was "
-                "pruned. If that is not intended: the code decides by channel counts "
-                "what it builds; decide by names or hyper-parameters, or build the "
-                "model with ec_estimator.finetune.",
-                ", ".join(others),
-            )
-
-    def get_cut_variable(self, getter, name, *args, **kwargs):
-        """`get_variable` for a build that is compared in another way."""
         kwargs.update(named(args))
-        self._asked.add(name)
         cut = self.artifact.variables.get(name)
         if cut is None:
             return getter(name, **kwargs)
@@ -135,6 +86,12 @@ class GapFinetune:
             kwargs["initial_value"] = lambda: values(cut.small_shape, dtype)
             kwargs["shape"] = cut.small_shape
         return next_creator(**kwargs)
+
+    def value(self, variable):
+        """The pruned value of a variable that exists, whole."""
+        name = checkpoint_name(variable)
+        cut = self.artifact.variables[name]
+        return self._values(name, cut)(cut.small_shape, variable.dtype.base_dtype)
 
     def _check(self, name, shape, cut):
         """Each size is the old one or, where it was inferred, the new one."""

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.groups import in_order
 from ec_estimator.graph.op_types import HANDS_ON, LAYER_OPS, READS, VARIABLE_OPS
+from ec_estimator.graph.walk import origin
 
 _INPUT = "input"
 
@@ -44,6 +45,36 @@ def layer_structures(ops):
             found[name][marks[op]] += 1
             marks[op] = f"layer {name}"
     return dict(found)
+
+
+def channel_inputs(graph, readings):
+    """Which tensors layers read channels from.
+
+    Args:
+      graph: tf.Graph.
+      readings: [channels.groups.Reading] in it.
+
+    Returns:
+      {name of a kernel variable: [[name of the tensor, its axis that has the channels,
+      the kernel's axis that reads them]]}, without what is moved on the way.
+    """
+    found = collections.defaultdict(list)
+    for reading in readings:
+        op = graph.get_operation_by_name(reading.op)
+        kernel, data = op.inputs[reading.index], _data_of(op, reading.index)
+        channels_first = op.node_def.attr["data_format"].s.startswith(b"NC")
+        axis, variable = 1 if channels_first else -1, origin(kernel)
+        if variable.type not in VARIABLE_OPS or not data.shape.rank:
+            continue
+        if data.shape.as_list()[axis] == kernel.shape.as_list()[reading.axis]:
+            found[variable.name].append([data.name, axis, reading.axis])
+    return dict(found)
+
+
+def _data_of(op, kernel_index):
+    """What a layer's op multiplies with the kernel."""
+    is_transposed = op.type == "Conv2DBackpropInput"
+    return op.inputs[2 if is_transposed else 1 - kernel_index]
 
 
 def _is_data(tensor):

@@ -38,15 +38,16 @@ class _ForwardComplete(BaseException):
     """Ends a build. Not an Exception: user code may catch those."""
 
 
-def build_whole(model_fn, features, labels, mode, like):
+def build_whole(build, inputs, like, ends_of):
     """Builds a model in a scratch graph, up to where gradients of variables are taken.
 
     Args:
-      model_fn: callable(features, labels, mode) -> EstimatorSpec.
-      features, labels: only their structure, types and static shapes are used.
-      mode: a tf.estimator.ModeKeys.
+      build: callable(*inputs), which builds the model.
+      inputs: tuple; of its tensors only the structure, types and static shapes are
+        used.
       like: the graph that the same code will build in next. Names are numbered as
-        there.
+        there, and there is a global step if there is one.
+      ends_of: callable(what `build` returns) -> the tensors that the model ends in.
 
     Returns:
       Whole.
@@ -71,20 +72,22 @@ def build_whole(model_fn, features, labels, mode, like):
         raise _ForwardComplete()
 
     with graph.as_default():
-        tf.train.create_global_step(graph)
+        if tf.train.get_global_step(like) is not None:
+            tf.train.create_global_step(graph)
         with tf.name_scope(INPUTS):
-            features, labels = placeholders(features), placeholders(labels)
+            inputs = placeholders(inputs)
         tf_private.copy_names_in_use(like, graph)
         with tf_private.intercept_creation(graph, record):
             with tf_private.intercept_gradients(graph, stop):
                 try:
-                    ends = _ends(model_fn(features, labels, mode))
+                    ends = ends_of(build(*inputs))
                 except _ForwardComplete:
                     ends = losses + [op.outputs[0] for op in _updates(graph)]
     return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
 
 
-def _ends(spec):
+def ends_of_spec(spec):
+    """The tensors that an EstimatorSpec's model ends in."""
     metrics = [value for value, _ in (spec.eval_metric_ops or {}).values()]
     losses = [] if spec.loss is None else [spec.loss]
     return (*outputs_of(spec), *losses, *metrics)

@@ -280,7 +280,8 @@ def attach_to_finished_graph(graph, compressors):
     _check_trains(graph, {v.op.name for v in tf.trainable_variables()})
     skip = {op for ops in backward.values() for op in ops}
     losses = forward_ends(graph, backward)
-    layers = find_layers(graph, skip)
+    # Without the products of Winograd convolutions, which are ours.
+    layers = [layer for layer in find_layers(graph, skip) if not is_state(layer.op)]
     plan = make_plan("session", graph, layers, None, compressors, losses)
     with graph.as_default():
         attachment = Attachment(graph, plan, compressors)

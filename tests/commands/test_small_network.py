@@ -63,7 +63,10 @@ ERRORS = [
     ),
     (["report", "--pruned=run", "--runs=9"], "--runs is for latency, which needs"),
     (["report", "--pruned=run", "--batch_sizes=9"], "--batch_sizes is for latency"),
-    (["report", "--pruned=no_such"], "there is no pruned model in 'no_such'"),
+    (
+        ["report", "--pruned=no_such"],
+        "there is no run in 'no_such'; give the model_dir",
+    ),
     (["report", "--pruned=run", "--output=tiny_model.py"], "'tiny_model.py' is a file"),
     (
         ["report", "--pruned=run", TINY, "--batch_sizes=1,few"],

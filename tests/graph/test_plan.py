@@ -23,7 +23,10 @@ from tests.graph.planned import (
 
 
 def test_a_model_without_layers_has_nothing_to_compress():
-    pattern = "nothing to compress: the model has no convolution or matrix product$"
+    pattern = (
+        "nothing to compress: the model's 'infer' graph has no convolution or matrix "
+        "product$"
+    )
     with pytest.raises(PlanError, match=pattern):
         plan(lambda: [tf.nn.relu(some(2, 4))])
 
@@ -36,7 +39,7 @@ def test_nothing_to_compress_says_why_for_all_layers():
         return [tf.layers.dense(x, 4, name="head")]
 
     message = (
-        "sparsity: nothing to compress in the model's 3 layers: "
+        "sparsity: nothing to compress in the 3 layers of the model's 'infer' graph: "
         "2 x multiplies two activations; 1 x is in exclude_scopes 'head'"
     )
     with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):

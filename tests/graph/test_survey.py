@@ -72,7 +72,7 @@ def test_there_is_a_global_step_as_in_an_estimator():
 
 def test_what_is_exported_but_not_predicted_is_an_output():
     def model_fn(features, labels, mode):
-        y = tf.identity(features["x"], "y")
+        y = tf.identity(tf.layers.dense(features["x"], 1), "y")
         exported = tf.identity(features["x"], "exported")
         outputs = {"other": tf.estimator.export.PredictOutput({"e": exported})}
         return Spec(mode, predictions={"y": y}, export_outputs=outputs)
@@ -82,7 +82,7 @@ def test_what_is_exported_but_not_predicted_is_an_output():
 
 def test_scores_and_classes_of_a_classification_output_are_outputs():
     def model_fn(features, labels, mode):
-        scores = tf.identity(features["x"], "scores")
+        scores = tf.identity(tf.layers.dense(features["x"], 1), "scores")
         classes = tf.as_string(features["x"], name="classes")
         output = tf.estimator.export.ClassificationOutput(scores, classes)
         return Spec(mode, predictions=scores, export_outputs={"serve": output})
@@ -97,7 +97,7 @@ def test_an_eval_graph_without_predictions_ends_in_its_loss():
 
 def test_an_eval_graph_with_predictions_ends_in_them():
     def model_fn(features, labels, mode):
-        y = tf.identity(features["x"], "y")
+        y = tf.identity(tf.layers.dense(features["x"], 1), "y")
         loss = tf.reduce_mean(tf.cast(labels, tf.float32) - y)
         return Spec(mode, predictions=y, loss=loss)
 

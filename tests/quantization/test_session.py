@@ -6,6 +6,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.core.memory import recall
+from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.plan import make_plan
+from ec_estimator.training.attachment import attach_to_finished_graph
 from tests import models
 from tests.quantization.sessions import (
     KERNELS,
@@ -189,3 +193,37 @@ def test_a_hook_trains_sparse_and_quantized_at_once(caplog):
                 np.testing.assert_array_equal(q[weights == 0], 0)
     # Of the kernel's readers, that which trains the step sizes has no gradient to gate.
     assert "observed" not in caplog.text
+
+
+def test_a_product_built_after_it_was_left_alone_stays_in_float():
+    """The graph that predicts has it, and this one when it was quantized has not."""
+
+    def network(x, with_product):
+        x = tf.layers.dense(x, 6, name="hidden", reuse=tf.AUTO_REUSE)
+        return tf.matmul(x, x, transpose_b=True) if with_product else x
+
+    quantizer = ec.LSQQuantizer(config())
+    with tf.Graph().as_default() as graph:
+        outputs = [network(tf.ones([2, 4]), True)]
+        plan = make_plan("infer", graph, find_layers(graph), outputs, [quantizer])
+    assert len(plan.details["quantization"].layers) == 2
+    with tf.Graph().as_default() as graph:
+        x = tf.ones([2, 4])
+        network(x, False)
+        quantizer.quantize_forward(graph, plan.details["quantization"])
+        product = network(x, True)
+        recall(graph, "trained").rewire()
+    assert all("Quantize" not in tensor.op.type for tensor in product.op.inputs)
+
+
+def test_the_report_names_winograd_as_an_estimators_does():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [2, 8, 8, 3])
+        loss = tf.reduce_mean(tf.layers.conv2d(x, 4, 3) ** 2)
+        quantizer_config = config(int8_winograd=True)
+        ec.quantize_graph("train", None, quantizer_config)
+        minimize(loss)
+        compressors = [ec.LSQQuantizer(quantizer_config)]
+        attachment = attach_to_finished_graph(graph, compressors)
+    [row] = attachment.plan.layers
+    assert row.decisions == {"quantization": "compressed (Winograd)"}
