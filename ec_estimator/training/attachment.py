@@ -8,15 +8,11 @@ from ec_estimator.core.compressor import Attached, Compressor, Trained
 from ec_estimator.core.errors import CompressionError, PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state, made_here
+from ec_estimator.graph.backward_pass import backward_ops, forward_ends
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables
-from ec_estimator.rewrite.backward import (
-    backward_ops,
-    forward_ends,
-    gate_gradients,
-    kernel_gradients,
-)
+from ec_estimator.rewrite.backward import gate_gradients, kernel_gradients
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
 from ec_estimator.training.passes import ForwardPasses
@@ -137,14 +133,18 @@ class Attachment:
             for reader in readers:
                 _warn_of_reader(name, reader)
 
-    def finish(self):
-        """Completes a graph that now has its optimizer."""
+    def finish(self, train_op=None):
+        """Completes a graph that now has its optimizer.
+
+        Args:
+          train_op: all that a training step runs, if that is known.
+        """
         # Raises what is wrong before anything is changed.
         self._forward_passes.look((), observe=lambda *observation: None)
         self._check_complete()
         self._settle()
         self.model_variables = model_variables(self.graph)
-        companions = gate_updates(self.graph, self.names, self.gate)
+        companions = gate_updates(self.graph, self.names, self.gate, train_op)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
         companions = companions or {name: [] for name in self.names & self._planned()}
         backward = {

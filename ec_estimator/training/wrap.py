@@ -130,7 +130,9 @@ class CompressedModel:
         with attachment.gradients():
             spec = self._user(features, labels, _TRAIN, params, config)
         _check_spec(spec, _TRAIN)
-        attachment.finish()
+        # A hook may run updates besides, such as those of a GAN's other network.
+        has_hooks = spec.training_hooks or spec.training_chief_hooks
+        attachment.finish(None if has_hooks else spec.train_op)
         spec = spec._replace(train_op=_with(spec.train_op, attachment.train_ops))
         if config.is_chief:
             folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
