@@ -15,7 +15,7 @@ from ec_estimator.graph.scopes import check_scopes
 class Plan:
     """mode: the mode that was surveyed; kernels: by name, all that any compressor
     changes; targets: {compressor name: names of the kernels it changes}; details:
-    {compressor name: data of its own}."""
+    {compressor name: data of its own}; restored: as graph.survey.Survey has it."""
 
     mode: str
     layers: Tuple[Coverage, ...]
@@ -23,6 +23,7 @@ class Plan:
     targets: Dict[str, Tuple[str, ...]]
     details: Dict[str, Any]
     notes: Tuple[str, ...] = ()
+    restored: Dict[str, Tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self):
         """JSON-ready; what a run folder is checked against."""

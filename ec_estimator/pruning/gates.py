@@ -13,7 +13,8 @@ from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors
 from ec_estimator.pruning.importance import Importance
 from ec_estimator.pruning.selection import choose
-from ec_estimator.rewrite.updates import remove
+from ec_estimator.rewrite.averages import averages
+from ec_estimator.rewrite.updates import Companion, remove
 from ec_estimator.shrink.artifact import (
     FOLDER,
     fetch_values,
@@ -98,6 +99,7 @@ class Gates(Attached):
         return tf.cast(mask, self._variables[name].dtype.base_dtype)
 
     def finish(self, trained):
+        self._served_from = trained.served_from
         with tf.name_scope("ec_estimator/pruning/trial_ops/"):
             every_step = self._importance.update(self._graph)
             self._new_trials = tf.placeholder(tf.int64, [])
@@ -107,10 +109,17 @@ class Gates(Attached):
                 self._alive.assign(self._new_alive),
             ]
             # A reader that is not trained has to stop reading all the same.
+            followers = {**self._averages(trained), **trained.companions}
             for name in sorted(self.gated):
-                updates.extend(self._resets(name, trained.companions.get(name, [])))
+                updates.extend(self._resets(name, followers[name]))
             self._trial = tf.group(*updates)
         return EveryStep(chief=every_step)
+
+    def _averages(self, trained):
+        """{name of a gated variable that is not trained: its averages}."""
+        frozen = self.gated - set(trained.companions)
+        found = averages(self._graph, frozen, self._variables)
+        return {name: [Companion(v, None) for v in its] for name, its in found.items()}
 
     def _resets(self, name, followers):
         variable = self._variables[name]
@@ -161,7 +170,7 @@ class Gates(Attached):
         }
         write_artifact(
             os.path.join(folder, FOLDER),
-            fetch_values(session, variables),
+            fetch_values(session, variables, self._served_from),
             join_kept(variables, kept),
             facts,
             step,

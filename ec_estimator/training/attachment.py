@@ -11,7 +11,8 @@ from ec_estimator.core.state import is_state, made_here
 from ec_estimator.graph.backward_pass import backward_ops, forward_ends
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.graph.variables import model_variables
+from ec_estimator.graph.savers import saved_variables, served_from
+from ec_estimator.graph.variables import checkpoint_name, model_variables
 from ec_estimator.rewrite.backward import gate_gradients, kernel_gradients
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
@@ -133,17 +134,20 @@ class Attachment:
             for reader in readers:
                 _warn_of_reader(name, reader)
 
-    def finish(self, train_op=None):
+    def finish(self, train_op=None, saver=None):
         """Completes a graph that now has its optimizer.
 
         Args:
           train_op: all that a training step runs, if that is known.
+          saver: the user's, if that is known.
         """
         # Raises what is wrong before anything is changed.
         self._forward_passes.look((), observe=lambda *observation: None)
         self._check_complete()
         self._settle()
         self.model_variables = model_variables(self.graph)
+        self.saved = saved_variables(saver, self.graph)
+        sources = served_from(self.plan.restored, self.saved)
         companions = gate_updates(self.graph, self.names, self.gate, train_op)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
         companions = companions or {name: [] for name in self.names & self._planned()}
@@ -163,6 +167,7 @@ class Attachment:
                 Trained(
                     {n: c for n, c in companions.items() if n in attached.gated},
                     self.model_variables,
+                    sources,
                 )
             )
             for attached in self.attached
@@ -177,8 +182,21 @@ class Attachment:
     @property
     def served_variables(self):
         """The model's own, and those of ours that it is served with."""
-        ours = [v for attached in self.attached for v in attached.served_variables]
-        return [*self.model_variables, *ours]
+        return [*self.model_variables, *self._served_state]
+
+    @property
+    def _served_state(self):
+        return [v for attached in self.attached for v in attached.served_variables]
+
+    @property
+    def served_names(self):
+        """What those are called in the user's checkpoints."""
+        own = {v.op.name for v in self.model_variables}
+        return {
+            name
+            for name, variables in self.saved.items()
+            if not own.isdisjoint(v.op.name for v in variables)
+        }.union(map(checkpoint_name, self._served_state))
 
     def _settle(self):
         for attached in self.attached:
