@@ -117,7 +117,7 @@ def optimizer_entries(path):
         try:
             tf.train.import_meta_graph(meta, clear_devices=True)
         # An op that is not loaded, or a damaged file.
-        except (tf.errors.OpError, ValueError, KeyError, IOError) as error:
+        except (OSError, tf.errors.OpError, ValueError, KeyError) as error:
             reason = str(error).split("\n")[0]
             tf.logging.warning(
                 "%s cannot be read (%s), so all that the checkpoint holds counts as "

@@ -102,6 +102,7 @@ class Gates(Attached):
         self._served_from = trained.served_from
         with tf.name_scope("ec_estimator/pruning/trial_ops/"):
             every_step = self._importance.update(self._graph)
+            self._is_finite = _all_finite(self._variables[n] for n in self.gated)
             self._new_trials = tf.placeholder(tf.int64, [])
             self._new_alive = tf.placeholder(tf.float32, [self._groups.count])
             updates = [
@@ -127,15 +128,17 @@ class Gates(Attached):
         return remove(variable, mask, followers)
 
     def run_trial(self, session, trial, ratio):
-        importance, alive = session.run([self._importance.average, self._alive])
+        importance, alive, is_finite = session.run(
+            [self._importance.average, self._alive, self._is_finite]
+        )
         if not self._importance.is_known:
             raise CompressionError(
                 "pruning: no gradient of a layer was seen, so importance is not known; "
                 "take gradients with tf.gradients or tf.train.Optimizer"
             )
-        if not np.all(np.isfinite(importance)):
+        if not is_finite:
             raise CompressionError(
-                "pruning: importance is not finite: training has diverged; lower the "
+                "pruning: weights are not finite: training has diverged; lower the "
                 "learning rate or start from an earlier checkpoint"
             )
         choice = choose(
@@ -175,3 +178,11 @@ class Gates(Attached):
             facts,
             step,
         )
+
+
+def _all_finite(variables):
+    """Whether no weight is NaN or infinite. Importance tells nothing of it: a step
+    whose gradients are not finite does not count."""
+    # A sum needs no copy in the size of a kernel.
+    sums = [tf.reduce_sum(tf.cast(v, tf.float32)) for v in variables]
+    return tf.reduce_all(tf.is_finite(sums))

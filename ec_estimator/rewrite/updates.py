@@ -29,7 +29,7 @@ from ec_estimator.graph.walk import origin, run_with, takers
 from ec_estimator.rewrite.averages import averages
 
 # What TensorFlow's Apply kernels call the gradient.
-_GRADIENT_INPUTS = ("grad", "delta")
+GRADIENT_INPUTS = ("grad", "delta")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _gated_input(op, name):
         return ASSIGNMENTS[op.type], []
     arguments = [argument.name for argument in op.op_def.input_arg]
     dense = op.type.startswith(APPLIES)
-    gradient = [a for a in arguments if a in _GRADIENT_INPUTS]
+    gradient = [a for a in arguments if a in GRADIENT_INPUTS]
     if not dense or not gradient:
         raise PlanError(
             f"kernel {name!r} is written by {op.type} {op.name!r}, whose update cannot "

@@ -156,7 +156,9 @@ def test_averages_of_a_kernel_are_zero_where_it_is(way, resource):
             graph, [ec.Sparsifier(ec.SparsifierConfig())]
         )
         (average,) = (
-            v for v in tf.global_variables() if v.op.name in ("w/mine", "elsewhere/mean")
+            v
+            for v in tf.global_variables()
+            if v.op.name in ("w/mine", "elsewhere/mean")
         )
         own = next(v for v in tf.global_variables() if v.op.name == "w/Adam")
         with tf.Session(config=models.ONE_THREAD) as session:

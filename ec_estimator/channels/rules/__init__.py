@@ -5,7 +5,8 @@ from ec_estimator.channels.rules.users import channel_rule
 
 __all__ = [
     *("ALIGNED", "CHANNEL_PARAMETERS", "ENTRY_BY_ENTRY", "RULES", "SHAPE_OPERAND"),
-    *("SIZE_OPERAND", "channel_rule"),
+    "SIZE_OPERAND",
+    "channel_rule",
 ]
 
 
