@@ -117,10 +117,13 @@ class Trained(NamedTuple):
     companions: {name of a gated variable: [rewrite.updates.Companion]}: what follows
       it entry by entry, such as its slots. Without an entry nothing writes it.
     variables: the model's own variables.
+    served_from: {name of a variable: the variable whose value a checkpoint of this
+      graph serves it with}, such as its moving average; of those not in it, itself.
     """
 
     companions: Dict[str, Sequence[Any]]
     variables: Sequence[Any]
+    served_from: Dict[str, Any]
 
 
 class Settled(NamedTuple):

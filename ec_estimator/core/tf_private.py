@@ -153,10 +153,8 @@ def set_true_shape(tensor, shape):
 
 
 def show_variable_shape(variable, shape):
-    """Has a resource variable, which remembers its shape, show another one.
-
-    A reference variable asks its tensor.
-    """
+    """Has a resource variable, which remembers its shape, show another one. A
+    reference variable asks its tensor."""
     if "_shape" in vars(variable):
         variable._shape = tf.TensorShape(shape)
 
@@ -179,6 +177,11 @@ def copy_names_in_use(source, target):
 def replace_input(op, index, tensor):
     """Makes an op that exists read another tensor. Only before a session ran it."""
     op._update_input(index, tensor)
+
+
+def wait_for(op, other):
+    """Has an op that exists run after another. Only before a session ran it."""
+    op._add_control_input(other)
 
 
 def join_groups(op, others):
@@ -274,10 +277,8 @@ def set_model_fn(estimator, model_fn):
 
 
 def without_event_files(exporter):
-    """A copy of a BestExporter that does not read earlier evaluations' event files.
-
-    They hold results from before the last trial, which nothing later can beat.
-    """
+    """A copy of a BestExporter that does not read earlier evaluations' event files:
+    they hold results from before the last trial, which nothing later can beat."""
     twin = copy.copy(exporter)
     twin._event_file_pattern = None
     return twin

@@ -7,7 +7,7 @@ from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state, open_checkpoint, write_checkpoint
-from ec_estimator.graph.variables import is_optimizers
+from ec_estimator.graph.variables import optimizer_entries
 
 
 def write_clean_checkpoint(checkpoint_path, run_folder, output_dir):
@@ -63,7 +63,7 @@ def write_checkpoint_without_slots(checkpoint_path, output_dir):
             f"{state[0]!r}), and there is no manifest.json in its compression folder; "
             "restore it"
         )
-    kept = [name for name in sorted(names) if not is_optimizers(name, names)]
+    kept = sorted(names.keys() - optimizer_entries(checkpoint_path))
     return _copy(reader, kept, checkpoint_path, output_dir)
 
 

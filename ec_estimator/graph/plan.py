@@ -21,7 +21,8 @@ from ec_estimator.graph.scopes import check_scopes
 class Plan:
     """mode: the mode that was surveyed; kernels: by name, all that any compressor
     changes; targets: {compressor name: names of the kernels it changes}; details:
-    {compressor name: data of its own}; others: variables that are no layer's."""
+    {compressor name: data of its own}; others: variables that are no layer's;
+    restored: as graph.survey.Survey has it."""
 
     mode: str
     layers: Tuple[Coverage, ...]
@@ -30,6 +31,7 @@ class Plan:
     details: Dict[str, Any]
     notes: Tuple[str, ...] = ()
     others: Others = Others({}, 0)
+    restored: Dict[str, Tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self):
         """JSON-ready; what a run folder is checked against."""

@@ -1,12 +1,13 @@
 """Builds the serving graph once, in a scratch graph, to see what it is made of."""
 import re
 import traceback
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
 from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.savers import saved_variables, saver_of
 
 # How code refuses an argument, None among them. Others, such as an ImportError or an
 # OpError, say that something else is wrong.
@@ -23,11 +24,14 @@ _NO_MODE = re.compile(r"\b([Mm]odes?|PREDICT|infer|Missing predictions)\b")
 
 
 class Survey(NamedTuple):
-    """mode: the mode that was built; outputs: the tensors that the model predicts."""
+    """mode: the mode that was built; outputs: the tensors that the model predicts;
+    restored: {name in a checkpoint: names of the variables that are restored from it,
+    parts of a partitioned one in their order}."""
 
     mode: str
     graph: tf.Graph
     outputs: Tuple[Any, ...]
+    restored: Dict[str, Tuple[str, ...]]
 
 
 class _Build(NamedTuple):
@@ -66,7 +70,7 @@ def survey(model_fn, features, labels):
     modes = tf.estimator.ModeKeys
     served = _build(model_fn, features, None, modes.PREDICT)
     if served.spec is not None and find_layers(served.graph):
-        return Survey(modes.PREDICT, served.graph, outputs_of(served.spec))
+        return _survey(modes.PREDICT, served)
     if served.error is not None and not (
         _says_no_such_mode(served.error)
         or _fails_without_labels(served.error, model_fn, features, labels)
@@ -89,7 +93,16 @@ def survey(model_fn, features, labels):
         served.reason,
         modes.EVAL,
     )
-    return Survey(modes.EVAL, evaluated.graph, outputs_of(evaluated.spec))
+    return _survey(modes.EVAL, evaluated)
+
+
+def _survey(mode, build):
+    saver = saver_of(build.spec, build.graph)
+    restored = {
+        entry: tuple(variable.op.name for variable in variables)
+        for entry, variables in saved_variables(saver, build.graph).items()
+    }
+    return Survey(mode, build.graph, outputs_of(build.spec), restored)
 
 
 def _build(model_fn, features, labels, mode):

@@ -1,10 +1,11 @@
 """Tells the model's own variables from those of its optimizer."""
-import re
+import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.state import is_state
-from ec_estimator.graph.op_types import APPLIES, SPARSE_APPLIES
-from ec_estimator.graph.walk import descendants, origin
+from ec_estimator.graph.backward_pass import backward_ops
+from ec_estimator.graph.op_types import APPLIES, CALLS, SPARSE_APPLIES
+from ec_estimator.graph.walk import descendants, is_alias, origin, takers
 
 
 def owner(name, names):
@@ -26,47 +27,120 @@ def owner(name, names):
 def model_variables(graph):
     """The variables that a model needs to predict, of a complete training graph.
 
-    All global variables but ours and the optimizer's: its slots (owned by a trainable
-    variable; moving averages of weights are kept, models are served from them) and the
-    powers and rates that feed its Apply ops. What gradients are taken through is no
-    slot, whatever its name: spectral normalization keeps `<kernel>/.../u`.
+    All global variables but ours and the optimizer's: moving averages of weights are
+    kept, models are served from them.
     """
-    variables = graph.get_collection("variables")
-    names = {v.op.name for v in variables}
-    trainable = {v.op.name for v in variables if v.trainable}
-    feeds_optimizer = _optimizer_inputs(graph) - {"global_step"}
-    differentiated = {tf_private.forward_op(op) for op in graph.get_operations()}
-
-    def belongs_to_model(variable):
-        name = variable.op.name
-        if is_state(name):
-            return False
-        if name in trainable or name.endswith("/ExponentialMovingAverage"):
-            return True
-        if owner(name, names) in trainable:
-            return not differentiated.isdisjoint(descendants([variable.op]))
-        return name not in feeds_optimizer
-
-    return [variable for variable in variables if belongs_to_model(variable)]
+    others = optimizer_variables(graph)
+    return [
+        variable
+        for variable in graph.get_collection("variables")
+        if not is_state(variable.op.name) and variable.op.name not in others
+    ]
 
 
-def is_optimizers(name, shapes):
-    """Whether an entry of a checkpoint is the optimizer's, as far as that tells.
+def optimizer_variables(graph):
+    """Names of the variables that optimizers keep for themselves: slots, powers, rates.
 
-    Slots, and what Adam counts its steps with: they must start together. A slot lies
-    under its variable's name and has its shape, but for the rows and columns that
-    Adafactor sums; moving averages of weights are the model's.
+    Names tell nothing: a user's layer may be called Adam, and spectral normalization
+    keeps `<kernel>/.../u`. These are untrained and either taken or read, as they are,
+    by an Apply op, or written with what is computed from gradients; and no gradient is
+    taken through what reads them. What only a function writes is not among them.
 
     Args:
-      shapes: {name: shape} of all entries of the checkpoint.
+      graph: a training graph, also one that was imported.
     """
-    if re.search(r"(^|/)beta[12]_power(_\d+)?$", name):
-        return True
-    variable = owner(name, shapes)
-    if variable is None or name.endswith("/ExponentialMovingAverage"):
-        return False
-    is_sum = re.search(r"/(Adafactor|adafactor_v[rc]?|vr|vc)(_\d+)?$", name)
-    return bool(is_sum) or list(shapes[name]) == list(shapes[variable])
+    backward = backward_ops(graph)
+    from_gradients = _computed_from_gradients(backward)
+    taken = _optimizer_inputs(graph)
+    steps = {step.op for step in graph.get_collection(tf.GraphKeys.GLOBAL_STEP)}
+
+    def is_optimizers(variable):
+        op = variable.op
+        if variable.trainable or op in steps or is_state(op.name):
+            return False
+        return (
+            op in taken
+            or any(
+                taker in from_gradients
+                for taker, _ in takers(op)
+                if taker.type not in CALLS
+            )
+        ) and not any(reader.name in backward for reader in descendants([op]))
+
+    variables = graph.get_collection("variables")
+    return {variable.op.name for variable in variables if is_optimizers(variable)}
+
+
+def _computed_from_gradients(backward):
+    """The ops that values of the gradients that train reach.
+
+    Not those of a gradient that is part of the forward pass, as in a penalty on it; and
+    not through conditions, such as that all gradients be finite, or a variable.
+    """
+    seen = set()
+    stack = list(backward.ops)
+    while stack:
+        op = stack.pop()
+        if op in seen or op.name in backward:
+            continue
+        seen.add(op)
+        for output in op.outputs:
+            if output.dtype.is_floating and not is_alias(output):
+                stack.extend(output.consumers())
+    return seen
+
+
+def _optimizer_inputs(graph):
+    """The variables' ops that Apply ops take, or read, as they are."""
+    return {
+        origin(tensor)
+        for op in graph.get_operations()
+        if op.type.startswith((*APPLIES, *SPARSE_APPLIES))
+        for tensor in op.inputs
+    }
+
+
+def optimizer_entries(path):
+    """Names of a checkpoint's entries that are its optimizer's, as its graph tells.
+
+    A Saver writes the graph beside the checkpoint, in `<path>.meta`, and which variable
+    it stores under which name is in there. Without that file nothing tells a slot from
+    a variable of the model's that is named like one: no entry is taken for a slot.
+
+    Args:
+      path: of the checkpoint.
+    """
+    meta = f"{path}.meta"
+    if not tf.gfile.Exists(meta):
+        return set()
+    with tf.Graph().as_default() as graph:
+        try:
+            tf.train.import_meta_graph(meta, clear_devices=True)
+        # An op that is not loaded, or a damaged file.
+        except (OSError, tf.errors.OpError, ValueError, KeyError) as error:
+            reason = str(error).split("\n")[0]
+            tf.logging.warning(
+                "%s cannot be read (%s), so all that the checkpoint holds counts as "
+                "the model's, optimizer slots too.",
+                meta,
+                reason,
+            )
+            return set()
+        optimizers = optimizer_variables(graph)
+        entries, models = set(), set()
+        for op in graph.get_operations():
+            for name, variable in _saved(op):
+                (entries if variable in optimizers else models).add(name)
+    return entries - models
+
+
+def _saved(op):
+    """(name in the checkpoint, name of the variable) of what an op saves."""
+    if op.type != "SaveV2":
+        return
+    names = tf.get_static_value(op.inputs[1])
+    for name, tensor in zip(() if names is None else names, op.inputs[3:]):
+        yield name.decode(), origin(tensor).name
 
 
 def checkpoint_name(variable):
@@ -81,17 +155,19 @@ def slice_info(variable):
     return tf_private.slice_info(variable)
 
 
-def _optimizer_inputs(graph):
-    """Names of the variables that Apply ops take, or read, as they are."""
-    names = set()
-    for op in graph.get_operations():
-        if op.type.startswith((*APPLIES, *SPARSE_APPLIES)):
-            names.update(origin(tensor).name for tensor in op.inputs)
-    return names
-
-
 def initializers(graph):
     """The ops that give variables their first values."""
-    found = [v.initializer for v in graph.get_collection("variables")]
+    return {op for v in graph.get_collection("variables") for op in first_writes(v)}
+
+
+def first_writes(variable):
+    """The ops that give a variable its first value.
+
+    tf.train.init_from_checkpoint and others make a variable another initializer, and
+    the one that it was made with stays in the graph. That was the first op in the
+    variable's own name scope, so no other op can have its name.
+    """
     # tf.train.init_from_checkpoint makes an initializer a Tensor.
-    return {getattr(initializer, "op", initializer) for initializer in found}
+    found = {getattr(variable.initializer, "op", variable.initializer)}
+    name = f"{variable.op.name}/Assign"
+    return found.union(op for op, _ in takers(variable.op) if op.name == name)

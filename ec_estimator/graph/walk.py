@@ -1,7 +1,13 @@
 """Which ops feed which, and the way between a variable and its readers."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.graph.op_types import CASTS, HANDS_ON, LOOKUPS, READS
+from ec_estimator.graph.op_types import (
+    CASTS,
+    HANDS_ON,
+    LEAVES_UNCHANGED,
+    LOOKUPS,
+    READS,
+)
 
 
 def ancestors(tensors):
@@ -65,6 +71,38 @@ def values(variable_op):
         for output in reader.outputs
         if not is_alias(output)
     ]
+
+
+def takers(variable_op):
+    """Yields (op, alias) of the ops that take the variable itself and may change it:
+    optimizers, assignments, the initializer, functions that it is handed to."""
+    for alias in aliases(variable_op):
+        for op in dict.fromkeys(alias.consumers()):
+            if op.type not in LEAVES_UNCHANGED and _takes_alias(op, alias):
+                yield op, alias
+
+
+def _takes_alias(op, tensor):
+    """Whether the op takes the variable itself; most take the value of a reference."""
+    if tensor.dtype == tf.resource:
+        return True
+    position = list(op.inputs).index(tensor)
+    arguments = op.op_def.input_arg
+    # Only ops with one tensor an argument write to references.
+    return position < len(arguments) and arguments[position].is_ref
+
+
+def run_with(ops):
+    """The ops that run whenever these do: what they read and what they wait for."""
+    seen = set()
+    stack = list(ops)
+    while stack:
+        op = stack.pop()
+        if op not in seen:
+            seen.add(op)
+            stack.extend(tensor.op for tensor in op.inputs)
+            stack.extend(op.control_inputs)
+    return seen
 
 
 def is_looked_up(variable_op):

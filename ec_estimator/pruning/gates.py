@@ -13,7 +13,8 @@ from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import ancestors
 from ec_estimator.pruning.importance import Importance
 from ec_estimator.pruning.selection import choose
-from ec_estimator.rewrite.updates import remove
+from ec_estimator.rewrite.averages import averages
+from ec_estimator.rewrite.updates import Companion, remove
 from ec_estimator.shrink.artifact import (
     FOLDER,
     fetch_values,
@@ -99,8 +100,10 @@ class Gates(Attached):
         return tf.cast(mask, self._variables[name].dtype.base_dtype)
 
     def finish(self, trained):
+        self._served_from = trained.served_from
         with tf.name_scope("ec_estimator/pruning/trial_ops/"):
             every_step = self._importance.update(self._graph)
+            self._is_finite = _all_finite(self._variables[n] for n in self.gated)
             self._new_trials = tf.placeholder(tf.int64, [])
             self._new_alive = tf.placeholder(tf.float32, [self._groups.count])
             updates = [
@@ -108,10 +111,17 @@ class Gates(Attached):
                 self._alive.assign(self._new_alive),
             ]
             # A reader that is not trained has to stop reading all the same.
+            followers = {**self._averages(trained), **trained.companions}
             for name in sorted(self.gated):
-                updates.extend(self._resets(name, trained.companions.get(name, [])))
+                updates.extend(self._resets(name, followers[name]))
             self._trial = tf.group(*updates)
         return EveryStep(chief=every_step)
+
+    def _averages(self, trained):
+        """{name of a gated variable that is not trained: its averages}."""
+        frozen = self.gated - set(trained.companions)
+        found = averages(self._graph, frozen, self._variables)
+        return {name: [Companion(v, None) for v in its] for name, its in found.items()}
 
     def _resets(self, name, followers):
         variable = self._variables[name]
@@ -119,15 +129,17 @@ class Gates(Attached):
         return remove(variable, mask, followers)
 
     def run_trial(self, session, trial, ratio):
-        importance, alive = session.run([self._importance.average, self._alive])
+        importance, alive, is_finite = session.run(
+            [self._importance.average, self._alive, self._is_finite]
+        )
         if not self._importance.is_known:
             raise CompressionError(
                 "pruning: no gradient of a layer was seen, so importance is not known; "
                 "take gradients with tf.gradients or tf.train.Optimizer"
             )
-        if not np.all(np.isfinite(importance)):
+        if not is_finite:
             raise CompressionError(
-                "pruning: importance is not finite: training has diverged; lower the "
+                "pruning: weights are not finite: training has diverged; lower the "
                 "learning rate or start from an earlier checkpoint"
             )
         choice = choose(
@@ -164,8 +176,16 @@ class Gates(Attached):
         }
         write_artifact(
             os.path.join(folder, FOLDER),
-            fetch_values(session, variables),
+            fetch_values(session, variables, self._served_from),
             join_kept(variables, kept),
             facts,
             step,
         )
+
+
+def _all_finite(variables):
+    """Whether no weight is NaN or infinite. Importance tells nothing of it: a step
+    whose gradients are not finite does not count."""
+    # A sum needs no copy in the size of a kernel.
+    sums = [tf.reduce_sum(tf.cast(v, tf.float32)) for v in variables]
+    return tf.reduce_all(tf.is_finite(sums))

@@ -10,13 +10,18 @@ its readers, averaged over the training steps:
 
     I_c = alpha * I_c + (1 - alpha) * (sum over readers of dL/dg_c) ** 2
 
+L is the user's loss: a variable that it is multiplied with before gradients are taken,
+so that they do not vanish in float16, is divided away, and a step whose gradients are
+not finite counts for nothing. An optimizer with a dynamic loss scale skips it.
+
 Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
 """
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.state import create_variable, is_state
 from ec_estimator.graph.op_types import APPLIES, ASSIGNMENTS
-from ec_estimator.graph.walk import ancestors
+from ec_estimator.graph.walk import ancestors, descendants
+from ec_estimator.pruning.loss_scale import gradients_of_scaled_losses, unscaled
 from ec_estimator.rewrite.edges import leave_branches
 
 # Weights that are multiplied at a time: a quarter of a megabyte.
@@ -55,7 +60,7 @@ class Importance:
           readings: [(channels.groups.Reading, [size of its axis] group of each channel,
             -1 for those that always stay)].
         """
-        self._call = forward.call
+        self._call, self._losses = forward.call, forward.losses
         for reading, groups in readings:
             place = reading.op, reading.index
             if place not in self._observed and (groups >= 0).any():
@@ -83,11 +88,19 @@ class Importance:
         with tf.name_scope("ec_estimator/pruning/importance_ops/"):
             share = _sum_of_products(kernel, gradient, axis)
             share = leave_branches(share, kernel.op)
+            share = unscaled(share, self._taken(kernel))
             for op in ancestors([kernel]):
                 self._readers.setdefault(op.name, []).append(share)
             # Negative segment numbers are dropped.
             share = tf.math.unsorted_segment_sum(share, groups, self._count)
         self._shares.append((gradient, share))
+
+    def _taken(self, kernel):
+        """The losses whose gradient the kernel's is."""
+        if self._call:
+            return [loss for loss in self._losses if loss.name in self._call]
+        reached = descendants([kernel.op])
+        return [loss for loss in self._losses if loss.op in reached]
 
     def before_update(self, variable_name):
         """Context for an update of a variable: shares read the weights that their
@@ -117,7 +130,10 @@ class Importance:
         shares = shares or [share for _, share in self._shares]
         new = tf.square(tf.add_n(shares))
         average = self._alpha * self.average + (1 - self._alpha) * new
-        return [self.average.assign(average).op]
+        checked = [*shares, *gradients_of_scaled_losses(graph)]
+        is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(t)) for t in checked])
+        kept = tf.where_v2(is_finite, average, self.average)
+        return [self.average.assign(kept).op]
 
 
 def _sum_of_products(kernel, gradient, axis):

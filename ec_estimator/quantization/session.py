@@ -7,13 +7,13 @@ from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import is_state
+from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.variables import model_variables
 from ec_estimator.quantization.placement import read_placement
 from ec_estimator.quantization.pretrained import start_from
 from ec_estimator.quantization.quantizer import LSQQuantizer, serve
-from ec_estimator.rewrite.backward import backward_ops
 
 MODES = ("train", "eval")
 # What only training depends on.

@@ -14,7 +14,6 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
-from ec_estimator.core.state import is_state
 from ec_estimator.graph.op_types import (
     APPLIES,
     ASSIGNMENTS,
@@ -25,11 +24,12 @@ from ec_estimator.graph.op_types import (
     RESHAPES,
     RESTORES,
 )
-from ec_estimator.graph.variables import owner
-from ec_estimator.graph.walk import aliases, origin
+from ec_estimator.graph.variables import first_writes, optimizer_variables, owner
+from ec_estimator.graph.walk import origin, run_with, takers
+from ec_estimator.rewrite.averages import averages
 
 # What TensorFlow's Apply kernels call the gradient.
-_GRADIENT_INPUTS = ("grad", "delta")
+GRADIENT_INPUTS = ("grad", "delta")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,30 +80,50 @@ def _zero_out(variable, mask):
     return variable.assign(tf.math.multiply_no_nan(variable, mask))
 
 
-def gate_updates(graph, names, gate):
+def gate_updates(graph, names, gate, train_op=None):
     """Gates every write to the named variables and finds what follows them.
 
     Args:
       graph: a complete training graph.
       names: names of the planned variables.
       gate: callable(variable name, update) -> update.
+      train_op: all that a training step runs, if that is known.
 
     Returns:
-      {name: [Companion]} of the variables that something writes.
+      {name: [Companion]} of the variables that training writes. If the train_op writes
+      none of them, something else does, such as a hook, and all writes count.
 
     Raises:
       PlanError: an op writes a planned variable in a way that cannot be gated.
     """
     variables = {v.op.name: v for v in _all_variables(graph)}
     slots, functions = {}, _Functions(graph)
-    for name in names:
-        for op in _writers(variables[name], functions):
+    found = {name: _writers(variables[name], functions) for name in names}
+    trained = _in_training(found, train_op)
+    optimizers = optimizer_variables(graph)
+    for name, writers in found.items():
+        for op in writers:
             index, slot_names = _gated_input(op, name)
             with graph.as_default(), tf.name_scope(None), tf.device(op.device):
                 with tf_private.context_of_inputs(op):
                     tf_private.replace_input(op, index, gate(name, op.inputs[index]))
-            slots.setdefault(name, []).extend(slot_names)
-    return _companions(variables, slots)
+            if name in trained:
+                slots.setdefault(name, []).extend(slot_names)
+    return _companions(graph, variables, slots, optimizers)
+
+
+def _in_training(writers, train_op):
+    """Names of the variables that a training step writes.
+
+    Args:
+      writers: {name of a variable: ops}.
+      train_op: an op, a tensor or None.
+    """
+    written = {name for name, ops in writers.items() if ops}
+    if train_op is None:
+        return written
+    run = run_with([getattr(train_op, "op", train_op)])
+    return {n for n in written if not run.isdisjoint(writers[n])} or written
 
 
 def updated(graph, names):
@@ -119,28 +139,15 @@ def _all_variables(graph):
 
 
 def _writers(variable, functions):
-    """Ops that change the variable in training: not its initializer, not restores."""
-    writers = {}
-    for alias in aliases(variable.op):
-        for op in alias.consumers():
-            if op.type in LEAVES_UNCHANGED or not _takes_alias(op, alias):
-                continue
-            if op is variable.initializer or _restores(op):
-                continue
-            if op.type in CALLS and not functions.write(op, alias):
-                continue
-            writers[op] = True
-    return list(writers)
-
-
-def _takes_alias(op, tensor):
-    """Whether the op takes the variable itself; most take the value of a reference."""
-    if tensor.dtype == tf.resource:
-        return True
-    position = list(op.inputs).index(tensor)
-    arguments = op.op_def.input_arg
-    # Only ops with one tensor an argument write to references.
-    return position < len(arguments) and arguments[position].is_ref
+    """Ops that change the variable in training: not its initializers, not restores."""
+    first = first_writes(variable)
+    return dict.fromkeys(
+        op
+        for op, alias in takers(variable.op)
+        if op not in first
+        and not _restores(op)
+        and (op.type not in CALLS or functions.write(op, alias))
+    )
 
 
 class _Functions:
@@ -227,7 +234,7 @@ def _gated_input(op, name):
         return ASSIGNMENTS[op.type], []
     arguments = [argument.name for argument in op.op_def.input_arg]
     dense = op.type.startswith(APPLIES)
-    gradient = [a for a in arguments if a in _GRADIENT_INPUTS]
+    gradient = [a for a in arguments if a in GRADIENT_INPUTS]
     if not dense or not gradient:
         raise PlanError(
             f"kernel {name!r} is written by {op.type} {op.name!r}, whose update cannot "
@@ -241,21 +248,28 @@ def _gated_input(op, name):
     return arguments.index(gradient[0]), slots
 
 
-def _companions(variables, slots):
-    """Slots of the optimizer, and other untrained variables kept beside a kernel."""
-    trainable = {name for name, variable in variables.items() if variable.trainable}
+def _companions(graph, variables, slots, optimizers):
+    """Slots of the optimizer, and averages of kernels.
+
+    Args:
+      optimizers: names of the variables that are the optimizer's. Which kernel one
+        belongs to that no Apply op takes, its name tells.
+    """
     companions = {name: [] for name in slots}
-    known = set()
+    known = {slot for its_slots in slots.values() for slot in its_slots}
     for name, its_slots in slots.items():
         for slot in dict.fromkeys(its_slots):
-            known.add(slot)
             if slot in variables and variables[slot].shape == variables[name].shape:
                 initial = variables[slot].initial_value
                 companions[name].append(Companion(variables[slot], initial))
-    for other, variable in variables.items():
-        if other in known or other in trainable or is_state(other):
-            continue
+    for other in optimizers - known:
         name = owner(other, variables)
-        if name in companions and variable.shape == variables[name].shape:
-            companions[name].append(Companion(variable, None))
+        if name in companions and variables[other].shape == variables[name].shape:
+            companions[name].append(Companion(variables[other], None))
+    for name, found in averages(graph, set(slots), variables).items():
+        companions[name].extend(
+            Companion(average, None)
+            for average in found
+            if average.op.name not in optimizers | known
+        )
     return companions

@@ -166,10 +166,14 @@ def _checked(place, manifest):
     return Artifact(path, variables, manifest)
 
 
-def fetch_values(session, variables):
-    """{checkpoint name: array} of graph variables, partitions joined."""
+def fetch_values(session, variables, served_from):
+    """{checkpoint name: array} of graph variables, partitions joined.
+
+    Args:
+      served_from: {name of a variable: the one whose value it is to have}.
+    """
     # In one run: for each new set of fetches TensorFlow prunes the whole graph.
-    arrays = session.run(list(variables))
+    arrays = session.run([served_from.get(v.op.name, v) for v in variables])
     values = {}
     for variable, array in zip(variables, arrays):
         info = slice_info(variable)

@@ -59,18 +59,23 @@ class CutVariables:
           PlanError: the code asks for a shape that the variable never had.
         """
         kwargs.update(named(args))
-        cut = self.artifact.variables.get(name)
+        # Moving averages are asked for as `<variable>/ExponentialMovingAverage/`.
+        stored = name.rstrip("/")
+        cut = self.artifact.variables.get(stored)
         if cut is None:
             return getter(name, **kwargs)
         if kwargs.get("shape") is not None:
-            self._check(name, kwargs["shape"], cut)
+            self._check(stored, kwargs["shape"], cut)
         partitioner = kwargs.get("partitioner")
         if partitioner is not None:
             # As many parts as the whole variable has: their number is in the graph.
             kwargs["partitioner"] = lambda shape, dtype: partitioner(
                 shape=tf.TensorShape(cut.shape), dtype=dtype
             )
-        kwargs.update(shape=cut.small_shape, initializer=self._values(name, cut))
+        if isinstance(kwargs.get("initializer"), tf.Tensor):
+            # It has the type of that, whatever is asked for.
+            kwargs["dtype"] = kwargs["initializer"].dtype.base_dtype
+        kwargs.update(shape=cut.small_shape, initializer=self._values(stored, cut))
         return getter(name, **kwargs)
 
     def create_variable(self, next_creator, **kwargs):

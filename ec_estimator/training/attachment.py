@@ -7,19 +7,22 @@ from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Attached, Trained
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.memory import recall, remember
-from ec_estimator.core.state import is_state, made_here
-from ec_estimator.graph.layers import COMPUTED, find_layers
+from ec_estimator.core.state import is_state
+from ec_estimator.graph.backward_pass import backward_ops, forward_ends
+from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
+from ec_estimator.graph.savers import saved_variables, served_from
 from ec_estimator.graph.variables import checkpoint_name, model_variables
-from ec_estimator.rewrite.backward import (
-    backward_ops,
-    forward_ends,
-    gate_gradients,
-    kernel_gradients,
-)
+from ec_estimator.rewrite.backward import gate_gradients, kernel_gradients
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
-from ec_estimator.rewrite.updates import gate_updates, updated
-from ec_estimator.training.checks import warn_of_zero_targets
+from ec_estimator.rewrite.updates import gate_updates
+from ec_estimator.training.checks import (
+    check_complete,
+    check_not_imported,
+    check_trains,
+    warn_of_reader,
+    warn_of_zero_targets,
+)
 from ec_estimator.training.passes import ForwardPasses
 
 _ATTACHED = "attached"
@@ -41,7 +44,7 @@ class Attachment:
                 "compress() a graph, with all compressors in its list"
             )
         self.graph = graph
-        _check_not_imported(graph, self.state)
+        check_not_imported(graph, self.state)
         remember(graph, _ATTACHED, True)
         warn_of_zero_targets(compressors)
         self.plan = plan
@@ -110,7 +113,7 @@ class Attachment:
                 )
             yield
         for name, reader in ungated_reads(self.graph, self.names):
-            _warn_of_reader(name, reader)
+            warn_of_reader(name, reader)
 
     def _gate_read(self, name, gradient):
         if not any(name in attached.gated for attached in self.attached):
@@ -133,21 +136,28 @@ class Attachment:
                 receive(op.inputs[index], gradient)
 
         self._forward_passes.look(forward_ends(self.graph, backward), observe)
-        self._check_complete()
+        check_complete(self.graph, self.plan, self._planned())
         for name in sorted(self.names):
             readers = gate_gradients(self.graph, backward, name, self.gate_gradient)
             for reader in readers:
-                _warn_of_reader(name, reader)
+                warn_of_reader(name, reader)
 
-    def finish(self):
-        """Completes a graph that now has its optimizer."""
+    def finish(self, train_op=None, saver=None):
+        """Completes a graph that now has its optimizer.
+
+        Args:
+          train_op: all that a training step runs, if that is known.
+          saver: the user's, if that is known.
+        """
         # Raises what is wrong before anything is changed.
         self._forward_passes.look((), observe=lambda *observation: None)
-        self._check_complete()
+        check_complete(self.graph, self.plan, self._planned())
         self._settle()
-        _check_trains(self.graph, self._planned())
+        check_trains(self.graph, self._planned())
         self.model_variables = model_variables(self.graph)
-        companions = gate_updates(self.graph, self.names, self.gate)
+        self.saved = saved_variables(saver, self.graph)
+        sources = served_from(self.plan.restored, self.saved)
+        companions = gate_updates(self.graph, self.names, self.gate, train_op)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
         companions = companions or {name: [] for name in self.names & self._planned()}
         backward = {
@@ -166,6 +176,7 @@ class Attachment:
                 Trained(
                     {n: c for n, c in companions.items() if n in attached.gated},
                     self.model_variables,
+                    sources,
                 )
             )
             for attached in self.attached
@@ -180,42 +191,27 @@ class Attachment:
     @property
     def served_variables(self):
         """The model's own, and those of ours that it is served with."""
-        ours = [v for attached in self.attached for v in attached.served_variables]
-        return [*self.model_variables, *ours]
+        return [*self.model_variables, *self._served_state]
+
+    @property
+    def _served_state(self):
+        return [v for attached in self.attached for v in attached.served_variables]
+
+    @property
+    def served_names(self):
+        """What those are called in the user's checkpoints."""
+        own = {v.op.name for v in self.model_variables}
+        return {
+            name
+            for name, variables in self.saved.items()
+            if not own.isdisjoint(v.op.name for v in variables)
+        }.union(map(checkpoint_name, self._served_state))
 
     def _settle(self):
         for attached in self.attached:
             settled = attached.settle()
             if settled is not None:
                 self.plan = self.plan.settled(attached.name, *settled)
-
-    def _check_complete(self):
-        variables = self.graph.get_collection("variables")
-        there = {v.op.name for v in variables} | {checkpoint_name(v) for v in variables}
-        missing = sorted((self._planned() | self.plan.compressed()) - there)
-        if missing:
-            raise PlanError(
-                f"kernel {missing[0]!r} of the {self.plan.mode} graph is not in the "
-                f"training graph{self._whereabouts(missing[0])}"
-            )
-
-    def _whereabouts(self, kernel):
-        """What the training graph has instead of a kernel, and what can be done."""
-        rows = [row for row in self.plan.layers if row.kernel == kernel]
-        types = {row.op_type for row in rows}
-        found = [
-            layer
-            for layer in find_layers(self.graph)
-            if layer.op_type in types and layer.reason.startswith(COMPUTED)
-        ]
-        if not found:
-            return "; its name must be the same in both modes"
-        names = {row.op for row in rows}
-        layer = next((layer for layer in found if layer.op in names), found[0])
-        return (
-            f", where {layer.reason} in {layer.op!r}; let every mode take it from the "
-            "same variable, or leave the layer out with exclude_scopes"
-        )
 
     def initialize_with_model(self, state):
         """Has an init_op of the user's, made before our variables, initialize them."""
@@ -235,40 +231,6 @@ class Attachment:
         return {part for k in self.plan.kernels.values() for part in k.parts}
 
 
-def _check_not_imported(graph, state):
-    known = made_here(graph)
-    for variable in state:
-        name = variable.op.name
-        if name not in known:
-            raise PlanError(
-                f"this graph was imported from a compressed run: it has {name!r}, but "
-                "what belongs to it is not known; rebuild the model in Python, its "
-                "checkpoints can be restored then"
-            )
-
-
-def _check_trains(graph, names):
-    """Trials in a graph that trains nothing would compress what nobody goes on with.
-
-    Gradients without an update may be all that a graph is for: who takes them updates.
-    """
-    if names and not backward_ops(graph) and not updated(graph, names):
-        raise PlanError(
-            f"nothing in the training graph updates {min(names)!r} or another variable "
-            "to be compressed; build the optimizer, with its train_op, first"
-        )
-
-
-def _warn_of_reader(name, reader):
-    tf.logging.warning(
-        "No gradient of kernel %s was found at %s, which reads it. Its zeros are kept, "
-        "but a clipping by norm counts the gradients of removed weights; take all "
-        "gradients in one call of tf.gradients or tf.train.Optimizer.",
-        name,
-        reader,
-    )
-
-
 def attach_to_finished_graph(graph, compressors):
     """Attaches to a graph that has its backward pass and optimizer already.
 
@@ -277,7 +239,7 @@ def attach_to_finished_graph(graph, compressors):
         nothing, an update that cannot be gated.
     """
     backward = backward_ops(graph)
-    _check_trains(graph, {v.op.name for v in tf.trainable_variables()})
+    check_trains(graph, {v.op.name for v in tf.trainable_variables()})
     skip = {op for ops in backward.values() for op in ops}
     losses = forward_ends(graph, backward)
     # Without the products of Winograd convolutions, which are ours.

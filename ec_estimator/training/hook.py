@@ -6,7 +6,6 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.state import SCOPE
-from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
@@ -269,6 +268,6 @@ def bind(folder, attachment):
         attachment.plan.to_dict(),
         {c.name: c.config.to_dict() for c in attachment.compressors},
         {c.name: c.schedule for c in attachment.compressors},
-        {checkpoint_name(variable) for variable in attachment.served_variables},
+        attachment.served_names,
     )
     folder.write_json("coverage.json", attachment.plan.coverage_dict())

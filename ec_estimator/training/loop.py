@@ -43,7 +43,6 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
       CompressionError: an argument of another kind.
       ConfigError: `max_steps` is too small; the message names the steps needed. Or a
         HandoffExporter could not write what would be trained; it says what to change.
-        One that an Estimator hides is known once its graph is built, before step 1.
       PlanError: nothing to compress with, or `compressor` given twice; before
         training, an Estimator whose `train` builds another model_fn than its own.
       RunFolderError: the model_dir holds a checkpoint that was trained without us.
@@ -61,8 +60,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     hooks = [_CheckGraph(estimator, train_spec.max_steps, eval_spec.exporters)]
     if model is not None:
         _check_run(model, estimator.model_dir, train_spec.max_steps)
-        configs = [compressor.config for compressor in model.compressors]
-        _check_exporters(eval_spec.exporters, lambda e: e.refuse_training(configs))
+        _check_configs(model, eval_spec.exporters)
         # A user who goes on with the Estimator would export a model without ops that
         # were trained, such as quantizers.
         tf_private.set_model_fn(given, model_fn)
@@ -183,6 +181,11 @@ def _way_out(schedule, max_steps):
     if interval:
         return f"step_interval={interval} fits them into {max_steps} steps"
     return "no step_interval is short enough: set fewer num_trials, or train longer"
+
+
+def _check_configs(model, exporters):
+    configs = [compressor.config for compressor in model.compressors]
+    _check_exporters(exporters, lambda e: e.refuse_training(configs))
 
 
 def _check_exporters(exporters, refuse):

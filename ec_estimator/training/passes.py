@@ -3,8 +3,8 @@ from functools import partial
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Forward
+from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.op_types import LAYER_OPS
-from ec_estimator.rewrite.backward import backward_ops
 from ec_estimator.rewrite.edges import observe_gradient
 
 

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.state import is_state, open_checkpoint
-from ec_estimator.graph.variables import is_optimizers
+from ec_estimator.graph.variables import optimizer_entries
 
 
 def warm_start(checkpoint):
@@ -14,7 +14,8 @@ def warm_start(checkpoint):
     TensorFlow's default loads trainable variables only, so batch norms would start
     with mean 0 and variance 1. This loads every variable of the checkpoint that the
     model has, but for the optimizer's slots and the global step: the trials count
-    from 0.
+    from 0. What is a slot the graph beside the checkpoint (`.meta`) tells; without it,
+    slots are loaded, too, where the new optimizer has them.
 
     Args:
       checkpoint: a checkpoint's path, or the folder of the newest.
@@ -31,11 +32,8 @@ def warm_start(checkpoint):
             )
     reader = open_checkpoint(path, "warm_start_from")
     names = reader.get_variable_to_shape_map()
-    wanted = [
-        name
-        for name in sorted(names)
-        if not (name == "global_step" or is_state(name) or is_optimizers(name, names))
-    ]
+    left = optimizer_entries(path) | {"global_step"}
+    wanted = sorted(n for n in names if n not in left and not is_state(n))
     reader.check(wanted)
     return tf.estimator.WarmStartSettings(
         path,

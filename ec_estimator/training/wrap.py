@@ -1,4 +1,5 @@
 """compress(): a model_fn in, a model_fn that trains compressed out."""
+import dataclasses
 import functools
 import os
 
@@ -12,6 +13,7 @@ from ec_estimator.core.model_fn import ModelFn, compressed_model
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
+from ec_estimator.graph.savers import names_in, saver_of
 from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite.serving import ServingSaver
 from ec_estimator.training.announce import announce_plan
@@ -72,13 +74,14 @@ class CompressedModel:
         seen = survey(
             lambda x, y, mode: self._user(x, y, mode, params, config), features, labels
         )
-        return make_plan(
+        plan = make_plan(
             seen.mode,
             seen.graph,
             find_layers(seen.graph),
             seen.outputs,
             self.compressors,
         )
+        return dataclasses.replace(plan, restored=seen.restored)
 
     def _build(self, features, labels, mode, params, config):
         if mode == _TRAIN:
@@ -132,7 +135,11 @@ class CompressedModel:
         with attachment.gradients():
             spec = self._user(features, labels, _TRAIN, params, config)
         _check_spec(spec, _TRAIN)
-        attachment.finish()
+        # A hook may run updates besides, such as those of a GAN's other network.
+        has_hooks = spec.training_hooks or spec.training_chief_hooks
+        attachment.finish(
+            None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
+        )
         spec = spec._replace(train_op=_with(spec.train_op, attachment.train_ops))
         if config.is_chief:
             folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
@@ -222,7 +229,14 @@ def _saving_state(scaffold, state):
             "cannot be added to it; make it from a list of variables"
         )
     if isinstance(variables, dict):
-        variables = {**variables, **{v.op.name: v for v in state}}
+        # Made of tf.global_variables(), it may have some of ours under other names.
+        ours = {v.op.name: v for v in state}
+        users = {
+            name: value
+            for name, value in variables.items()
+            if ours.keys().isdisjoint(names_in(value))
+        }
+        variables = {**users, **ours}
     else:
         # Taken with tf.global_variables(), it may hold some of ours already.
         variables = list(dict.fromkeys([*variables, *state]))

@@ -3,7 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.groups import find_channels
 from ec_estimator.channels.planned import planned_channels
-from ec_estimator.rewrite.backward import backward_ops
+from ec_estimator.graph.backward_pass import backward_ops
 
 
 def trunk():

@@ -6,8 +6,8 @@ from tensorflow.contrib import opt
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.variables import (
     checkpoint_name,
-    is_optimizers,
     model_variables,
+    optimizer_entries,
     owner,
 )
 
@@ -151,20 +151,129 @@ def test_state_under_a_kernels_name_is_the_models_if_the_forward_pass_reads_it()
         assert names(model_variables(graph)) == {"sn/kernel", "sn/kernel/sn/u"}
 
 
-@pytest.mark.parametrize(
-    "name,expected",
-    [
-        ("w/Adam", True),
-        ("w/adam_m", True),
-        ("w/Adafactor_1", True),
-        ("w/sn/u", False),
-        ("w/ExponentialMovingAverage", False),
-        ("beta1_power", True),
-        ("w", False),
-    ],
-)
-def test_of_a_checkpoint_slots_are_told_by_name_and_shape(name, expected):
-    shapes = {"w": [4, 3], "w/Adam": [4, 3], "w/adam_m": [4, 3], "beta1_power": []}
-    shapes.update({"w/Adafactor_1": [4], "w/sn/u": [1, 3]})
-    shapes["w/ExponentialMovingAverage"] = [4, 3]
-    assert is_optimizers(name, shapes) == expected
+def users_own_names():
+    """Variables of a model's that are named as TensorFlow names slots."""
+    for scope in ("Adam", "w/Adam", "w/Momentum_1"):
+        with tf.variable_scope(scope):
+            tf.layers.dense(tf.ones([2, 4]), 4, use_bias=False)
+    w = tf.get_variable("w", [4, 4])
+    shift = tf.get_variable("w/RMSProp", [4, 4], trainable=False)
+    # Nothing that is differentiated reads it.
+    tf.get_variable("w/adam_m", [4, 4], trainable=False)
+    tf.get_variable("w/beta1_power", [], trainable=False)
+    power = tf.get_variable("beta1_power", [], trainable=False)
+    return tf.reduce_sum(w * shift * power)
+
+
+class OwnOptimizer(tf.train.Optimizer):
+    """Has slots that no Apply op knows."""
+
+    def __init__(self):
+        super().__init__(False, "Own")
+
+    def _create_slots(self, var_list):
+        for var in var_list:
+            self._zeros_slot(var, "velocity", "ExponentialMovingAverage")
+            self._get_or_make_slot(var, tf.zeros([3]), "norms", "gain")
+
+    def _apply_dense(self, grad, var):
+        velocity = self.get_slot(var, "velocity")
+        moved = velocity.assign(0.9 * velocity + grad)
+        norms = self.get_slot(var, "norms").assign(tf.fill([3], tf.norm(grad)))
+        return tf.group(var.assign_sub(0.1 * moved), norms)
+
+    _resource_apply_dense = _apply_dense
+
+
+def model_of_checkpoint(path):
+    """Names of what is not taken for an optimizer's."""
+    stored = {name for name, _ in tf.train.list_variables(path)}
+    return stored - optimizer_entries(path)
+
+
+def saved(folder, saver=None):
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        return (saver or tf.train.Saver()).save(session, str(folder / "model"))
+
+
+WAYS = {
+    "adam": tf.train.AdamOptimizer,
+    "momentum in a scope": lambda: tf.train.MomentumOptimizer(0.1, 0.9),
+    "own": OwnOptimizer,
+}
+
+
+@pytest.mark.parametrize("resource", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_slots_are_told_by_what_the_optimizer_does_and_not_by_name(
+    way, resource, tmp_path
+):
+    with tf.Graph().as_default() as graph:
+        with tf.variable_scope("", use_resource=resource):
+            loss = users_own_names()
+            model = names(tf.global_variables())
+            with tf.variable_scope("scope" if "scope" in way else ""):
+                WAYS[way]().minimize(loss)
+        added = names(tf.global_variables()) - model
+        assert added
+        assert names(model_variables(graph)) == model
+        assert model_of_checkpoint(saved(tmp_path)) == model
+
+
+def test_entries_of_a_checkpoint_are_told_through_the_savers_own_names(tmp_path):
+    with tf.Graph().as_default():
+        with tf.variable_scope("", partitioner=tf.fixed_size_partitioner(2)):
+            y = tf.layers.dense(tf.ones([2, 4]), 3, use_bias=False, name="dense")
+        w = tf.get_variable("w", [])
+        optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+        optimizer.minimize(tf.reduce_mean(y) * w)
+        slot = optimizer.get_slot(w, "momentum")
+        parts = [v for v in tf.global_variables() if "dense" in v.op.name]
+        saver = tf.train.Saver({"mine": w, "its": slot})
+        assert model_of_checkpoint(saved(tmp_path, saver)) == {"mine"}
+        assert model_of_checkpoint(saved(tmp_path, tf.train.Saver(parts))) == {
+            "dense/kernel"
+        }
+
+
+def test_without_its_graph_all_of_a_checkpoint_is_the_models(tmp_path):
+    with tf.Graph().as_default():
+        build(OPTIMIZERS["adam"])
+        path = saved(tmp_path)
+        everything = names(tf.global_variables())
+    (tmp_path / "model.meta").write_bytes(b"damaged")
+    assert model_of_checkpoint(path) == everything
+    (tmp_path / "model.meta").unlink()
+    assert model_of_checkpoint(path) == everything
+
+
+def test_averages_in_a_conditional_on_finite_gradients_are_the_models():
+    with tf.Graph().as_default() as graph:
+        w = tf.get_variable("w", [3])
+        averages = tf.train.ExponentialMovingAverage(0.9)
+        optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+        gradients = optimizer.compute_gradients(tf.nn.l2_loss(w), [w])
+
+        def update():
+            with tf.control_dependencies([optimizer.apply_gradients(gradients)]):
+                return averages.apply([w])
+
+        is_finite = tf.reduce_all(tf.math.is_finite(gradients[0][0]))
+        tf.cond(is_finite, update, tf.no_op)
+        assert names(model_variables(graph)) == {"w", "w/ExponentialMovingAverage"}
+
+
+def test_statistics_behind_a_gradient_of_the_forward_pass_are_the_models():
+    with tf.Graph().as_default() as graph:
+        x = tf.ones([2, 4])
+        h = tf.layers.dense(x, 4, tf.nn.tanh, name="a", use_bias=False)
+        (slope,) = tf.gradients(h, [x])
+        y = tf.layers.batch_normalization(slope, training=True, name="norm")
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        with tf.control_dependencies(updates):
+            tf.train.AdamOptimizer().minimize(tf.reduce_sum(y**2))
+        assert names(model_variables(graph)) == {
+            "a/kernel",
+            *(f"norm/{n}" for n in ("gamma", "beta", "moving_mean", "moving_variance")),
+        }

@@ -191,25 +191,6 @@ def test_a_model_without_the_pruned_variables_is_an_error_that_names_the_folder(
             tf.gradients(logits, tf.trainable_variables())
 
 
-def test_an_imported_layer_is_named_with_its_scope(tmp_path):
-    with tf.Graph().as_default():
-        x = tf.placeholder(tf.float32, [None, 8, 8, 3], "x")
-        x = tf.layers.conv2d(x, 8, 3, activation=tf.nn.relu, name="first")
-        tf.identity(tf.layers.conv2d(x, 8, 3, name="last"), "y")
-        meta_graph = tf.train.export_meta_graph()
-
-    def network(x, training):
-        tf.train.import_meta_graph(meta_graph, import_scope="hub", input_map={"x:0": x})
-        y = tf.get_default_graph().get_tensor_by_name("hub/y:0")
-        return tf.layers.dense(tf.layers.flatten(y), models.CLASSES)
-
-    folder = str(tmp_path)
-    _, model_fn, input_fn = prune(folder, network, (8, 8, 3), 0.5)
-    message = "'hub/first/kernel' .* was imported with .* 'hub', in exclude_scopes"
-    with pytest.raises(ec.PlanError, match=message):
-        small_variables(model_fn, folder, input_fn)
-
-
 def test_code_that_differs_from_call_to_call_is_an_error_that_names_the_op(tmp_path):
     folder = str(tmp_path / "pruned")
     calls = []

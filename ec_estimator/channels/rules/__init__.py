@@ -4,7 +4,8 @@ from ec_estimator.channels.rules.table import RULES
 from ec_estimator.channels.rules.users import channel_rule
 
 __all__ = [
-    *("ALIGNED", "CHANNEL_PARAMETERS", "RULES", "SHAPE_OPERAND", "SIZE_OPERAND"),
+    *("ALIGNED", "CHANNEL_PARAMETERS", "ENTRY_BY_ENTRY", "RULES", "SHAPE_OPERAND"),
+    "SIZE_OPERAND",
     "channel_rule",
 ]
 
@@ -22,6 +23,11 @@ SHAPE_OPERAND = {
 SIZE_OPERAND = {**SHAPE_OPERAND, "Slice": 2, "SplitV": 1}
 # Ops whose inputs have the axes of the output, counted from the back.
 ALIGNED = _types(entries.elementwise, entries.select, entries.merge, parts.concat)
+# An entry of the output is computed from the same entries of inputs.
+ENTRY_BY_ENTRY = _types(
+    *(entries.passes, entries.passes_each, entries.elementwise, entries.select),
+    entries.merge,
+)
 # {op type: inputs that are vectors with an entry for each channel}.
 CHANNEL_PARAMETERS = {
     **dict.fromkeys(_types(entries.bias_add), (1,)),
