@@ -26,7 +26,9 @@ def check_layers(planned, path):
     for names in planned:
         found = [params for params in names if params.output.name in written]
         fault = (
-            _fault(found[-1], written[found[-1].output.name]) if found else "is no layer"
+            _fault(found[-1], written[found[-1].output.name])
+            if found
+            else "is no layer"
         )
         if fault:
             faults.append(f"{names[0].weights.name!r} {fault}")

@@ -1,0 +1,33 @@
+"""Each kind of network, compressed in each way, answers in MNN as in TensorFlow."""
+import numpy as np
+import pytest
+
+from tests.export.mnn_zoo import FORMS, NETWORKS, answered, run_of
+
+FLOATS = ("dense", "sparse", "pruned")
+FAST = {("vgg", "sparse"), ("embeddings", "int8"), ("u_net", "int8")}
+
+
+def cases():
+    """The slow ones' twins are those of FAST: a float and two integer ones."""
+    for network in NETWORKS:
+        for form in FORMS:
+            if form == "winograd" and network in ("transformer", "embeddings"):
+                continue
+            marks = () if (network, form) in FAST else pytest.mark.slow
+            yield pytest.param(network, form, marks=marks, id=f"{network} {form}")
+
+
+@pytest.mark.parametrize("network, form", cases())
+def test_it_answers_as_tensorflow_does(network, form, tmp_path):
+    run = run_of(network, form, tmp_path, 128)
+    expected = run.reference()["logits"]
+    logits = answered(run, tmp_path / "mnn")["logits"]
+    off = np.abs(logits - expected).max(1) / np.abs(expected).max()
+    agree = np.mean(logits.argmax(1) == expected.argmax(1))
+    if form in FLOATS:
+        assert off.max() < 1e-5
+        assert agree == 1
+    else:
+        # A sum that lies between two integers may be rounded to the other one.
+        assert agree >= 0.99, off
