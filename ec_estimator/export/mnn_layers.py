@@ -119,7 +119,7 @@ class _Tensors:
         return self._rounded.get(self.rounding(tensor))
 
     def uncovered(self, covered):
-        """{tensor: quantizer name} of what is rounded as it is put out, but for some."""
+        """{tensor: quantizer name} of what is rounded when put out, but for some."""
         return {t: name for t, name in self._outputs.items() if t not in covered}
 
     def rounding(self, tensor):
