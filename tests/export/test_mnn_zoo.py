@@ -35,3 +35,5 @@ def test_it_answers_as_tensorflow_does(network, form, tmp_path):
     else:
         # A sum that lies between two integers may be rounded to the other one.
         assert agree >= 0.99, off
+        if form == "int8":
+            assert np.mean(off < 1e-5) >= 0.9
