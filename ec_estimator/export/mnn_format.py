@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.export.format import ExportError, Format
-from ec_estimator.export.mnn_file import quantized_tensors
+from ec_estimator.export.mnn_check import check_layers
 from ec_estimator.export.mnn_layers import prepare
 from ec_estimator.export.mnn_params import compression_params
 from ec_estimator.export.mnn_process import convert, infer
@@ -72,7 +72,7 @@ class MnnFormat(Format):
         path = os.path.join(folder, MODEL)
         named = [layer for names in prepared.layers for layer in names]
         convert(part, compression_params(named, block), bool(block), path)
-        _check_quantized(prepared.layers, path)
+        check_layers(prepared.layers, path)
         names = {key: port.tensor.split(":")[0] for key, port in inputs.items()}
         dtypes = [
             port.dtype.as_numpy_dtype().dtype.name for port in ports.outputs.values()
@@ -141,18 +141,6 @@ def _first_output(tensor):
             "through an op of its own, such as tf.reshape"
         )
     return tensor.op.name
-
-
-def _check_quantized(layers, path):
-    """Raises where the converter left a layer in float: it does so without a word."""
-    quantized = quantized_tensors(path)
-    for names in layers:
-        if not any(layer.output.name in quantized for layer in names):
-            raise ExportError(
-                f"mnn: the converter left the layer with kernel "
-                f"{names[0].weights.name!r} in float, though it was trained quantized; "
-                "add it to QuantizerConfig.exclude_scopes"
-            )
 
 
 def _read_ports(path):

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.export.format import ExportError
 from ec_estimator.export.frozen_model import Scale
 from ec_estimator.export.mnn_fold import Folder, write_fold
+from ec_estimator.export.mnn_left import Rounder
 from ec_estimator.export.mnn_params import LayerParams, Rounded, Weights, Winograd
 from ec_estimator.export.mnn_pools import pool_in_float
 from ec_estimator.graph.layers import output_axes
@@ -52,7 +53,7 @@ def prepare(session, model, outputs, feeds):
     ops = {op.name: op for op in session.graph.get_operations()}
     quantized = {ops[n]: layer for n, layer in model.layers.items() if n in ops}
     layers = {op: layer for op, layer in quantized.items() if _has_integers(op, layer)}
-    left = tuple(op.name for op in quantized if op not in layers)
+    left = {op: layer for op, layer in quantized.items() if op not in layers}
     scales = _Tensors(model, quantized, ops)
     folder = Folder(session, set(outputs))
     folds = [
@@ -64,6 +65,10 @@ def prepare(session, model, outputs, feeds):
     # Before the graph is changed.
     known = [scales.of(tensor) or observed[tensor] for tensor in results]
     kernels = session.run([op.inputs[la.weights.index] for op, la in layers.items()])
+    covered = {scales.rounding(tensor) for tensor in results}
+    rounder = Rounder(session, model.scales)
+    rounder.operands(left, _rounded_kernel)
+    rounder.outputs(scales.uncovered(covered), set(layers))
     params, stand_ins = [], {}
     for fold, layer, scale, kernel in zip(folds, layers.values(), known, kernels):
         described, stand_ins[fold.last.outputs[0]] = _write(
@@ -75,7 +80,7 @@ def prepare(session, model, outputs, feeds):
         stand_ins.update(
             pool_in_float(session.graph, any(rounded.zero_point for rounded in used))
         )
-    return Prepared(tuple(params), stand_ins, left)
+    return Prepared(tuple(params), stand_ins, tuple(op.name for op in left))
 
 
 def _has_integers(op, layer):
@@ -97,7 +102,7 @@ class _Tensors:
     """Which scale a tensor is rounded with."""
 
     def __init__(self, model, layers, ops):
-        self._rounded = {}
+        self._rounded, self._outputs = {}, {}
         for op, layer in layers.items():
             for operand in layer.activations:
                 tensor = source_of(op.inputs[operand.index])[0]
@@ -107,9 +112,18 @@ class _Tensors:
             if op in ops:
                 tensor = ops[op].outputs[int(index)]
                 self._rounded.setdefault(tensor, model.scales[quantizer])
+                self._outputs[tensor] = quantizer
 
     def of(self, tensor):
         """The scale that the next layer has a tensor rounded with, or None."""
+        return self._rounded.get(self.rounding(tensor))
+
+    def uncovered(self, covered):
+        """{tensor: quantizer name} of what is rounded when put out, but for some."""
+        return {t: name for t, name in self._outputs.items() if t not in covered}
+
+    def rounding(self, tensor):
+        """The tensor that the next layer has rounded as this one, or None."""
         while tensor not in self._rounded:
             readers = {op for op in tensor.consumers() if op.type not in SHAPE_OPS}
             if len(readers) != 1:
@@ -118,7 +132,7 @@ class _Tensors:
             if reader.type not in _MONOTONE or reader.inputs[0] is not tensor:
                 return None
             tensor = reader.outputs[0]
-        return self._rounded[tensor]
+        return tensor
 
 
 def _observe(session, tensors, feeds):
@@ -180,6 +194,10 @@ def _integers(name, scale):
     zero_point = 0 if scale.low < 0 else -128
     low, high = scale.low + zero_point, scale.high + zero_point
     return Rounded(name, float(scale.steps), zero_point, low, high)
+
+
+def _rounded_kernel(kernel, axes, scale):
+    return _folded_kernel(kernel, axes, scale, np.float32(1))
 
 
 def _folded_kernel(kernel, axes, scale, factors):

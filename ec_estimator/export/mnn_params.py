@@ -142,7 +142,8 @@ def _layer(layer):
     }
     if layer.winograd is not None:
         fields["method"] = _WINOGRAD_AWARE
-        fields["wino_params"] = {"version": 0, "units_attr": _units(layer.winograd)}
+        units = winograd_units(layer.winograd)
+        fields["wino_params"] = {"version": 0, "units_attr": units}
     return fields
 
 
@@ -168,8 +169,8 @@ def _weights(weights):
     }
 
 
-def _units(winograd):
-    """One unit; floats are there as the integers of their bits."""
+def winograd_units(winograd):
+    """One unit, a list; floats are there as the integers of their bits."""
     zero_points = np.zeros(len(winograd.inputs), np.int32)
     unit = [
         *_UNIT,

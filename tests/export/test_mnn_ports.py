@@ -11,9 +11,24 @@ import ec_estimator as ec
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.export import mnn_format, mnn_process
 from ec_estimator.export.format import EngineMissing, ExportError
-from ec_estimator.export.frozen_model import FrozenModel, Port, Signature
+from ec_estimator.export.frozen_model import (
+    FrozenModel,
+    Port,
+    Signature,
+    freeze_model,
+)
 from ec_estimator.export.mnn_format import MODEL, PORTS, MnnFormat
-from tests.export.test_mnn import X, pools, quantized, trained, written
+from ec_estimator.export.mnn_params import compression_params
+from tests.export.test_mnn import (
+    SERVING,
+    X,
+    pools,
+    quantized,
+    receiver,
+    trained,
+    winograd,
+    written,
+)
 
 
 def frozen(build, **signatures):
@@ -101,11 +116,62 @@ def test_what_it_cannot_take_is_an_error(build, message, tmp_path):
         MnnFormat().write(frozen(build), "one", str(tmp_path), {"x": np.eye(3)})
 
 
-def test_a_layer_that_the_converter_left_in_float_is_an_error(tmp_path, monkeypatch):
-    estimator = trained(pools, tmp_path, quantized())
-    monkeypatch.setattr(mnn_format, "quantized_tensors", lambda path: set())
-    with pytest.raises(ExportError, match="left the layer with kernel 'conv2d/kernel'"):
-        written(estimator, tmp_path)
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (lambda layers: layers[:-3], "'head/kernel' is in float"),
+        (
+            lambda layers: [layer._replace(winograd=None) for layer in layers],
+            "'conv2d/kernel' is no Winograd convolution",
+        ),
+        (
+            lambda layers: [
+                la._replace(weights=la.weights._replace(scales=2 * la.weights.scales))
+                for la in layers
+            ],
+            "'conv2d/kernel' has other steps of its kernel",
+        ),
+        (
+            lambda layers: [
+                la._replace(output=la.output._replace(low=-7)) for la in layers
+            ],
+            "'conv2d/kernel' puts out other integers",
+        ),
+    ],
+    ids=["float", "no winograd", "steps", "bits"],
+)
+def test_a_layer_that_the_converter_did_not_keep_is_an_error(
+    change, fault, winograd_model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        mnn_format,
+        "compression_params",
+        lambda layers, block: compression_params(change(layers), block),
+    )
+    with pytest.raises(ExportError, match=f"did not keep .*{fault}"):
+        MnnFormat().write(winograd_model, SERVING, str(tmp_path), {"x": X})
+
+
+@pytest.fixture(scope="module")
+def winograd_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("winograd")
+    estimator = trained(winograd, folder, quantized(int8_winograd=True))
+    return freeze_model(estimator, receiver, estimator.latest_checkpoint())
+
+
+def test_64_bit_integers_go_in_and_come_out(tmp_path):
+    def build():
+        ids = tf.placeholder(tf.int64, [None, 2], "ids")
+        return {"ids": ids}, {"twice": ids * 2, "sum": tf.reduce_sum(ids, 1)}
+
+    ids = np.array([[0, -3], [2**20, 5]])
+    MnnFormat().write(frozen(build), "one", str(tmp_path), {"ids": ids})
+    answers = MnnFormat().run(str(tmp_path), {"ids": ids})
+    np.testing.assert_array_equal(answers["twice"], ids * 2)
+    np.testing.assert_array_equal(answers["sum"], ids.sum(1))
+    assert answers["twice"].dtype == answers["sum"].dtype == np.int64
+    with pytest.raises(ExportError, match="input 'ids' has numbers that .*int32"):
+        MnnFormat().run(str(tmp_path), {"ids": ids + 2**31})
 
 
 def test_one_bit_with_a_sign_is_refused_before_training_and_after(tmp_path):
