@@ -168,6 +168,8 @@ def _from_network(network, shape, optimizer=None):
 
 
 def _functional_keras(model_dir, wrap, **config):
+    # Names of layers count on from what was built before.
+    tf.keras.backend.clear_session()
     inputs = tf.keras.Input((8, 8, 3), name="x")
     x = tf.keras.layers.Conv2D(8, 3, activation="relu")(inputs)
     x = tf.keras.layers.Flatten()(x)

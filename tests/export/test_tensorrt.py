@@ -1,6 +1,5 @@
 """The folder for TensorRT, and its script on TensorRT's own parser and builder."""
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,12 +12,7 @@ import ec_estimator as ec
 from ec_estimator.export.format import ExportError, Format
 from ec_estimator.export.tensorrt_format import TensorRTFormat, dynamic_ranges
 from tests.export.frozen import trained
-from tests.test_layering import ROOT
-
-# The environment of the engines, whose Python is newer.
-ENGINES = os.environ.get(
-    "EC_ESTIMATOR_ENGINES", str(ROOT / ".venv-engines" / "bin" / "python")
-)
+from tests.export.tensorrt_script import ENGINES, build
 
 # Writes one quantized convolution: path, batch (0: unknown), dtype of the integers.
 ONNX = """
@@ -78,17 +72,6 @@ def written(tmp_path, compressed="quantized"):
     )
     assert sorted(files) == sorted(path.name for path in tmp_path.iterdir())
     return model
-
-
-def build(folder, *arguments):
-    return subprocess.run(
-        [ENGINES, str(folder / "build_engine.py"), *arguments],
-        cwd=str(folder.parent),
-        env={"PATH": os.environ["PATH"]},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
 
 
 def write_onnx(folder, batch=1, dtype="int8", size=8):

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from examples import cifar10_model, digits_model
-from tests.shrink.networks import transformer as encoder
+from tests.shrink.networks import encoder
 
 DENSE_STEPS, STEPS = 200, 80
 # The test images, each moved by a pixel in four directions.
@@ -36,7 +36,7 @@ def mobile_net(x, training):
         kernel = tf.get_variable(f"depthwise_{number}/kernel", shape)
         x = norm(tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME"))
         x = norm(tf.layers.conv2d(x, width, 1, use_bias=False))
-    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), 10)
+    return tf.layers.dense(tf.reduce_mean(x, [1, 2]), 10, name="head")
 
 
 def vgg(x, training):
@@ -46,7 +46,7 @@ def vgg(x, training):
             x = tf.layers.conv2d(x, width, 3, padding="same", activation=tf.nn.relu)
         x = tf.layers.max_pooling2d(x, 2, 2)
     x = tf.layers.dense(tf.layers.flatten(x), 64, tf.nn.relu)
-    return tf.layers.dense(x, 10)
+    return tf.layers.dense(x, 10, name="head")
 
 
 def embeddings(x, training):
@@ -57,12 +57,13 @@ def embeddings(x, training):
     x = tf.layers.flatten(tf.nn.embedding_lookup(table, greys))
     for _ in range(2):
         x = tf.layers.dense(x, 64, tf.nn.relu)
-    return tf.layers.dense(x, 10)
+    return tf.layers.dense(x, 10, name="head")
 
 
 def transformer(x, training):
     """Reads the rows of an image as words."""
-    return encoder(tf.squeeze(x, [3]), training, width=32, heads=4)
+    del training
+    return tf.layers.dense(encoder(tf.squeeze(x, [3]), 32, 4), 10, name="head")
 
 
 def u_net(x, training):
@@ -83,7 +84,7 @@ def u_net(x, training):
     x = conv(down(coarse), 64)
     x = conv(tf.concat([up(x, 32), coarse], -1), 32)
     x = conv(tf.concat([up(x, 16), fine], -1), 16)
-    return tf.layers.conv2d(x, 2, 1)
+    return tf.layers.conv2d(x, 2, 1, name="head")
 
 
 NETWORKS = {
@@ -95,7 +96,10 @@ def model_fn_of(network):
     def model_fn(features, labels, mode):
         logits = network(features["x"], mode == tf.estimator.ModeKeys.TRAIN)
         if mode == tf.estimator.ModeKeys.PREDICT:
-            return tf.estimator.EstimatorSpec(mode, predictions={"logits": logits})
+            predictions = {"logits": logits}
+            if logits.shape.rank == 4:
+                predictions["classes"] = tf.argmax(logits, -1, output_type=tf.int32)
+            return tf.estimator.EstimatorSpec(mode, predictions=predictions)
         if logits.shape.rank == 4:
             labels = tf.cast(features["x"][..., 0] > 0.5, tf.int32)
         loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
@@ -152,24 +156,33 @@ def _quantizer(**settings):
     return ec.LSQQuantizer(ec.QuantizerConfig(**_schedule(2), **settings))
 
 
-# What engines are fast with, and what TensorRT asks for.
+# What ONNX Runtime and OpenVINO are fast with, what TensorRT asks for, and what leaves
+# answers in float in MNN.
 FAST, SIGNED = {"signed": "auto", "post_quant": True}, {"signed": True}
+
+
+def _mnn(name):
+    return {**FAST, "exclude_scopes": ("dense" if name == "resnet20" else "head",)}
+
+
+# Makers by form, of what is given a network's name.
 _COMPRESSORS = {
-    "sparse": lambda: ec.Sparsifier(
+    "sparse": lambda name: ec.Sparsifier(
         ec.SparsifierConfig(
             target_sparse_ratio=0.6, sparse_block_shape=(1, 4), **_schedule(4)
         )
     ),
-    "pruning": lambda: ec.Pruner(
+    "pruning": lambda name: ec.Pruner(
         ec.PrunerConfig(compression_ratio=0.5, ratio_metric="macs", **_schedule(4))
     ),
-    "int8": lambda: _quantizer(**FAST),
-    "int8_signed": lambda: _quantizer(**SIGNED),
-    "winograd": lambda: _quantizer(int8_winograd=True, **FAST),
+    "int8": lambda name: _quantizer(**FAST),
+    "int8_signed": lambda name: _quantizer(**SIGNED),
+    "int8_mnn": lambda name: _quantizer(**_mnn(name)),
+    "winograd": lambda name: _quantizer(int8_winograd=True, **_mnn(name)),
 }
 FORMS = (
-    *("dense", "sparse", "pruned", "int8", "int8_signed", "winograd"),
-    *("pruned_int8", "pruned_int8_signed"),
+    *("dense", "sparse", "pruned", "int8", "int8_signed", "int8_mnn", "winograd"),
+    *("pruned_int8", "pruned_int8_signed", "pruned_int8_mnn"),
 )
 HAS_WINOGRAD = ("resnet20", "vgg", "u_net")
 
@@ -198,7 +211,7 @@ class Trained:
             start = ec.warm_start(self.estimator(name, "dense").model_dir)
         compressor = _COMPRESSORS.get(form.replace("pruned_", ""))
         if compressor is not None:
-            model_fn = ec.compress(model_fn, compressor())
+            model_fn = ec.compress(model_fn, compressor(name))
         run = tf.estimator.RunConfig(
             os.path.join(self._folder, name, form),
             tf_random_seed=1,

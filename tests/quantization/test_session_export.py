@@ -146,7 +146,7 @@ def test_another_config_than_the_runs(folder):
     with tf.Graph().as_default():
         serving()
         with pytest.raises(
-            ec.RunFolderError, match="quantizer bits=4, this one has 8; use the old"
+            ec.RunFolderError, match="quantization bits=4, this one has 8; use the old"
         ):
             ec.quantize_graph("eval", folder, config(wbits=3))
 

@@ -59,8 +59,13 @@ def keras_mobile_net_v2(x, training):
     return tf.layers.dense(network(x, training=training), models.CLASSES)
 
 
-def transformer(x, training, width=8, heads=2):
+def transformer(x, training):
     """An encoder: only the feed-forward part can go."""
+    return tf.layers.dense(encoder(x, 8, 2), models.CLASSES)
+
+
+def encoder(x, width, heads):
+    """Two layers; of the first token."""
     x = tf.layers.dense(x, width)
     for _ in range(2):
         q, k, v = (_heads(tf.layers.dense(x, width), heads) for _ in range(3))
@@ -70,7 +75,7 @@ def transformer(x, training, width=8, heads=2):
         x = layer_norm(x + tf.layers.dense(mixed, width), begin_norm_axis=-1)
         h = tf.layers.dense(tf.layers.dense(x, 4 * width, tf.nn.relu), width)
         x = layer_norm(x + h, begin_norm_axis=-1)
-    return tf.layers.dense(x[:, 0], models.CLASSES)
+    return x[:, 0]
 
 
 def _heads(x, heads):

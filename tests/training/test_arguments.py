@@ -16,7 +16,10 @@ def plain(tmp_path_factory):
 
 
 def keras_model():
-    return tf.keras.Sequential([tf.keras.layers.Dense(3, input_shape=(4,))], "small")
+    with tf.Graph().as_default():
+        return tf.keras.Sequential(
+            [tf.keras.layers.Dense(3, input_shape=(4,))], "small"
+        )
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class TestExport:
         estimator(tmp_path, wrap=models.unwrapped).train(raw_model()[1], max_steps=2)
         wrapped = estimator(tmp_path)
         assert next(wrapped.predict(raw_model()[1]))
-        message = "sparsity: checkpoint .* was trained without it; export it with the"
+        message = "sparsity: checkpoint .* was trained without it; use the model_fn as"
         with pytest.raises(ec.UnfinishedError, match=message):
             wrapped.export_saved_model(str(tmp_path / "export"), receiver)
 
