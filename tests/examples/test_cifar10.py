@@ -139,7 +139,9 @@ def test_it_is_a_module_for_the_command_line_too(run, data_dir):
     assert result.returncode == 0, result.stderr
     # 9*3*16 + 6*9*16*16 + 9*16*32 + 16*32 + 5*9*32*32 + 9*32*64 + 32*64 + 5*9*64*64
     # + 64*10, by hand.
-    assert "22 of 22 layers; kernels with 270,896 of the model's 272,474" in result.stdout
+    assert (
+        "22 of 22 layers; kernels with 270,896 of the model's 272,474" in result.stdout
+    )
 
 
 @pytest.mark.parametrize("command", [["examples.cifar10"], ["ec_estimator", "train"]])
