@@ -45,22 +45,42 @@ def commands(page):
 
 
 # Each part of a page has a copy of one process, for TensorFlow takes seconds to import.
+# Two things that TensorFlow spends a quarter of short runs with are left away, as in
+# tests/conftest.py.
 _RUN = """
 import json, os, sys, traceback
-import tensorflow, sklearn.datasets
+import sklearn.datasets
+from tensorflow.python.training import training_util
+from tensorflow.python.util import deprecation
 from ec_estimator import __main__ as shell
 
-def in_copy(folder, name, run):
-    os.makedirs(folder, exist_ok=True)
+training_util.write_graph = lambda *args, **kwargs: None
+
+def python(blocks):
+    for line, code in blocks:
+        exec(compile("\\n" * line + code, "page", "exec"), names)
+
+def parsed(arguments):
+    command = shell.COMMANDS[arguments[0]]
+    shell._define(command)
+    shell._parse(command, ["ec_estimator"] + arguments[1:])
+
+def run(arguments):
+    sys.argv = ["ec_estimator"] + arguments
+    shell.main()
+
+names = {"__name__": "page"}
+codes = []
+for number, (folder, how, what) in enumerate(json.load(sys.stdin)):
     child = os.fork()
     if not child:
         os.chdir(folder)
-        sys.stdout = open(f"{name}.out", "w")
-        os.dup2(sys.stdout.fileno(), 1)
-        os.dup2(os.open(f"{name}.err", os.O_WRONLY | os.O_CREAT), 2)
+        log = open(f"{number}.log", "a")
+        os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
         code = 99
         try:
-            run()
+            with deprecation.silence():
+                globals()[how](what)
             code = 0
         except SystemExit as error:
             code = error.code or 0
@@ -68,68 +88,65 @@ def in_copy(folder, name, run):
             traceback.print_exc()
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code)
-    return os.waitpid(child, 0)[1] >> 8
-
-def run_blocks(page):
-    names = {"__name__": "page"}
-    for line, code in page["blocks"]:
-        exec(compile("\\n" * line + code, page["name"], "exec"), names)
-
-def run_command(arguments):
-    sys.argv = ["ec_estimator"] + arguments
-    sys.exit(shell.main())
-
-for page in json.load(sys.stdin):
-    folder = page["name"]
-    codes = {}
-    if page["blocks"]:
-        codes["python"] = in_copy(f"{folder}/python", "log", lambda: run_blocks(page))
-    for name, code in page["files"].items():
-        os.makedirs(f"{folder}/shell", exist_ok=True)
-        with open(f"{folder}/shell/{name}", "w") as file:
-            file.write(code)
-    for number, line in enumerate(page["commands"]):
-        name = f"{number}-{line[0]}"
-        codes[name] = in_copy(f"{folder}/shell", name, lambda: run_command(line))
-    with open(f"{folder}.json", "w") as file:
-        json.dump(codes, file)
+    codes.append(os.waitpid(child, 0)[1] >> 8)
+with open("codes.json", "w") as file:
+    json.dump(codes, file)
 """
 
 
-def run(pages, folder):
-    """Runs what is on some pages, each in <folder>/<name of the page>.
+def run_python(pages, folder):
+    """Runs the Python of each page in a process and a folder of its own.
 
     Returns:
-      {page: {"python" or "<number>-<command>": exit code}}.
+      {page: what it wrote before it failed, "" if it did not}.
     """
-    work = []
+    tasks = []
     for page in pages:
-        blocks = python_blocks(page)
-        files = {
-            _FILE.match(code).group(1): code for _, code in blocks if _FILE.match(code)
-        }
-        work.append(
-            {
-                "name": page.name,
-                "blocks": [block for block in blocks if not _FILE.match(block[1])],
-                "files": files,
-                "commands": commands(page),
-            }
-        )
+        (folder / page.name).mkdir()
+        blocks = [block for block in python_blocks(page) if not _FILE.match(block[1])]
+        tasks.append((str(folder / page.name), "python", blocks))
+    return dict(zip(pages, _failures(tasks, folder)))
+
+
+def run_commands(pages, folder):
+    """Runs the commands of each page in order; as run_python."""
+    return _of_commands(pages, folder, "run")
+
+
+def parse_commands(pages, folder):
+    """Parses the commands of each page without running them; as run_python."""
+    return _of_commands(pages, folder, "parsed")
+
+
+def _of_commands(pages, folder, how):
+    tasks, owners = [], []
+    for page in pages:
+        place = folder / page.name
+        place.mkdir()
+        for _, code in python_blocks(page):
+            name = _FILE.match(code)
+            if name:
+                (place / name.group(1)).write_text(code)
+        for arguments in commands(page):
+            tasks.append((str(place), how, arguments))
+            owners.append(page)
+    failures = dict.fromkeys(pages, "")
+    for page, failure in zip(owners, _failures(tasks, folder)):
+        failures[page] = failures[page] or failure
+    return failures
+
+
+def _failures(tasks, folder):
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _RUN],
-        input=json.dumps(work),
+        input=json.dumps(tasks),
         cwd=str(folder),
         env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
         check=True,
         universal_newlines=True,
     )
-    return {
-        page: json.loads((folder / f"{page.name}.json").read_text()) for page in pages
-    }
-
-
-def log(folder, page, part):
-    """What a part of a page wrote to stderr."""
-    place = "python/log" if part == "python" else f"shell/{part}"
-    return (folder / page.name / f"{place}.err").read_text()
+    codes = json.loads((folder / "codes.json").read_text())
+    return [
+        Path(place, f"{number}.log").read_text() + f"exit code {code}" if code else ""
+        for number, (code, (place, _, _)) in enumerate(zip(codes, tasks))
+    ]

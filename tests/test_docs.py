@@ -149,19 +149,67 @@ def test_every_error_has_a_section_on_the_errors_page():
             assert re.search(f"^## .*{name}", text, re.MULTILINE), name
 
 
-SHOWN = [page for page in [README, *PAGES] if page.name != "api.md"]
+WITH_PYTHON = [page for page in [README, *PAGES] if pages.python_blocks(page)]
+WITH_COMMANDS = [page for page in [README, *PAGES] if pages.commands(page)]
+# What these train others do as well; that their code is Python is checked always.
+SLOW = [ROOT / "docs" / name for name in ("training.md", "handoff.md", "sparsity.md")]
+
+
+def marked(page, slow):
+    marks = [pytest.mark.xdist_group("pages"), *([pytest.mark.slow] if slow else [])]
+    return pytest.param(page, marks=marks, id=page.name)
 
 
 @pytest.fixture(scope="module")
-def codes(tmp_path_factory):
-    """{page: {part of it: exit code}}."""
-    folder = tmp_path_factory.mktemp("pages")
-    return folder, pages.run(SHOWN, folder)
+def failures(request, tmp_path_factory):
+    """Runs the pages whose tests are selected."""
+    name = test_the_python_of_a_page_runs_as_it_stands.__name__
+    selected = [
+        item.callspec.params["page"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == name
+    ]
+    return pages.run_python(selected, tmp_path_factory.mktemp("pages"))
 
 
-@pytest.mark.xdist_group("pages")
-@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
-def test_what_a_page_shows_runs_as_it_stands(page, codes):
-    folder, found = codes
-    for part, code in found[page].items():
-        assert code == 0, pages.log(folder, page, part)
+@pytest.mark.parametrize("page", [marked(page, page in SLOW) for page in WITH_PYTHON])
+def test_the_python_of_a_page_runs_as_it_stands(page, failures):
+    assert not failures[page], failures[page]
+
+
+@pytest.mark.parametrize("page", SLOW, ids=lambda page: page.name)
+def test_what_a_page_shows_is_python(page):
+    for line, code in pages.python_blocks(page):
+        ast.parse("\n" * line + code, str(page))
+
+
+def test_the_commands_of_all_pages_are_understood(tmp_path):
+    failures = pages.parse_commands(WITH_COMMANDS, tmp_path)
+    assert not any(failures.values()), failures
+
+
+@pytest.mark.parametrize(
+    "page", [marked(page, page != README) for page in WITH_COMMANDS]
+)
+def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path):
+    (failure,) = pages.run_commands([page], tmp_path).values()
+    assert not failure, failure
+
+
+def test_what_cannot_run_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\na = 1\n```\n\n```python\nb = a + c\n```\n\n"
+        "    python -m ec_estimator plan --model=examples.digits_model \\\n"
+        "        --compressor=no_such  # as it is\n"
+    )
+    (failure,) = pages.run_python([page], new_folder(tmp_path, "a")).values()
+    assert "line 6, in <module>" in failure and "'c' is not defined" in failure
+    assert pages.commands(page)[0][-1] == "--compressor=no_such"
+    (failure,) = pages.run_commands([page], new_folder(tmp_path, "b")).values()
+    assert "--compressor: 'no_such' is unknown" in failure
+
+
+def new_folder(folder, name):
+    (folder / name).mkdir()
+    return folder / name
