@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo handoff engines test test-all lint format clean
+.PHONY: help demo handoff engines test test-all docs lint format clean
 
-PYTHON_FILES := ec_estimator examples tests setup.py
+PYTHON_FILES := docs ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
 # Tests that share something dear have one worker; all others go where there is room.
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadgroup
@@ -28,6 +28,9 @@ test: lint engines ## Lint, then run all tests but the slow; PYTEST_ARGS="-k nam
 test-all: lint engines ## Lint, then run every test, property tests on many new examples
 	$(PYTEST) --hypothesis-profile=free $(PYTEST_ARGS) tests
 
+docs: .venv/.installed ## Write docs/settings.md and docs/api.md from the code
+	.venv/bin/python -m docs.generate
+
 lint: .venv/.installed ## Check layout and style
 	.venv/bin/black --check --quiet $(PYTHON_FILES) || \
 		{ echo "black would change files: run 'make format'" >&2; exit 1; }
@@ -39,7 +42,7 @@ format: .venv/.installed ## Rewrite the code as lint wants it
 
 clean: ## Remove the environment and all that was generated
 	rm -rf .venv .venv-engines build dist *.egg-info .pytest_cache .hypothesis
-	rm -rf .ruff_cache demo_output demo_handoff
+	rm -rf .ruff_cache demo_output demo_handoff runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an installation that broke off is taken up again.

@@ -1,23 +1,28 @@
-"""The pages in docs/ say what the code is."""
+"""The pages in docs/ say what the code is, and what they show runs."""
+import ast
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.test_layering import LAYERS, PACKAGE, ROOT
+from docs import generate
+from tests import pages
+from tests.test_layering import FILES, LAYERS, PACKAGE, ROOT
 
+README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 EXTENDING = ROOT / "docs" / "extending.md"
+ERRORS = ROOT / "docs" / "errors.md"
+PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.ipynb")])
 EXAMPLE = ROOT / "examples" / "movement_pruning.py"
 # Folders end in a slash, and links may begin with dots.
 PATH = re.compile(r"(?<![\w/.<-])(?:\.\./)?[\w-]+(?:/[\w-]+)*(?:/|\.py|\.md)(?![\w*<])")
-CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 # Where state is in checkpoints.
 NO_PATH = "ec_estimator/"
 
 
 def paths_in(text):
-    return {found for found in PATH.findall(CODE.sub("", text)) if found != NO_PATH}
+    found = set(PATH.findall(pages.without_code(text)))
+    return found - {NO_PATH}
 
 
 def exists(path, page):
@@ -58,8 +63,8 @@ def test_the_rooms_are_those_whose_imports_are_checked():
 
 
 def test_the_example_is_shown_as_it_is():
-    blocks = CODE.findall(EXTENDING.read_text(encoding="utf-8"))
-    assert blocks[0] == EXAMPLE.read_text(encoding="utf-8")
+    _, shown = pages.python_blocks(EXTENDING)[0]
+    assert shown == EXAMPLE.read_text(encoding="utf-8")
 
 
 def test_the_example_is_as_short_as_the_page_says():
@@ -67,9 +72,144 @@ def test_the_example_is_as_short_as_the_page_says():
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 100
 
 
-@pytest.mark.parametrize(
-    "page", ["architecture.md", "extending.md", "channel-rules.md"]
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_readme_leads_to_every_page(page):
-    assert f"(docs/{page})" in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert page in {path.name for path in Path(ROOT / "docs").iterdir()}
+    assert f"(docs/{page.name}" in README.read_text(encoding="utf-8")
+
+
+LINK = re.compile(r"\[[^]]*\]\(([^)#:]*)(?:#([^)]*))?\)")
+
+
+def anchors(page):
+    """What can be linked to on a page: its headings, as GitHub spells them."""
+    headings = re.findall("^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    broken = []
+    for path, anchor in LINK.findall(pages.without_code(text)):
+        target = (page.parent / path) if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(f"{path}#{anchor}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("name,make", generate.PAGES.items())
+def test_a_page_that_is_made_from_the_code_is_up_to_date(name, make):
+    page = (generate.FOLDER / name).read_text(encoding="utf-8")
+    assert page == make(), "run 'make docs'"
+
+
+def test_the_reference_has_signature_and_docstring_and_no_address():
+    text = generate.reference()
+    assert "compress(model_fn, compressors)\n\n" in text
+    assert "register(algorithm, flag_values=...)" in text
+    assert " at 0x" not in text and "Alias for field" not in text
+
+
+def test_every_public_name_has_a_docstring():
+    assert "\nNone\n" not in generate.reference()
+
+
+def texts():
+    """The strings of the package, those that stand side by side as one."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [getattr(value, "s", "\0") for value in node.values]
+                yield "".join(parts)
+            elif isinstance(node, ast.Str):
+                yield node.s
+
+
+def messages(text):
+    """The messages in the tables of errors.md, each as the pieces around its values."""
+    rows = re.findall(r"^\| `(.*?)`(?: after `(.*?)`)? \|", text, re.MULTILINE)
+    for message in (part for row in rows for part in row if " " in part):
+        yield [piece.strip() for piece in message.split("...") if piece.strip(" ,;")]
+
+
+def test_every_message_of_the_errors_page_is_one_of_the_package():
+    known = list(texts())
+    found = list(messages(ERRORS.read_text(encoding="utf-8")))
+    assert len(found) > 20
+    for pieces in found:
+        lost = [piece for piece in pieces if not any(piece in text for text in known)]
+        assert not lost, lost
+
+
+def test_every_error_has_a_section_on_the_errors_page():
+    text = ERRORS.read_text(encoding="utf-8")
+    for name in generate.ec.__all__:
+        thing = getattr(generate.ec, name)
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            assert re.search(f"^## .*{name}", text, re.MULTILINE), name
+
+
+WITH_PYTHON = [page for page in [README, *PAGES] if pages.python_blocks(page)]
+WITH_COMMANDS = [page for page in [README, *PAGES] if pages.commands(page)]
+# What these train others do as well; that their code is Python is checked always.
+SLOW = [ROOT / "docs" / name for name in ("training.md", "handoff.md", "sparsity.md")]
+
+
+def marked(page, slow):
+    marks = [pytest.mark.xdist_group("pages"), *([pytest.mark.slow] if slow else [])]
+    return pytest.param(page, marks=marks, id=page.name)
+
+
+@pytest.fixture(scope="module")
+def failures(request, tmp_path_factory):
+    """Runs the pages whose tests are selected."""
+    name = test_the_python_of_a_page_runs_as_it_stands.__name__
+    selected = [
+        item.callspec.params["page"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == name
+    ]
+    return pages.run_python(selected, tmp_path_factory.mktemp("pages"))
+
+
+@pytest.mark.parametrize("page", [marked(page, page in SLOW) for page in WITH_PYTHON])
+def test_the_python_of_a_page_runs_as_it_stands(page, failures):
+    assert not failures[page], failures[page]
+
+
+@pytest.mark.parametrize("page", SLOW, ids=lambda page: page.name)
+def test_what_a_page_shows_is_python(page):
+    for line, code in pages.python_blocks(page):
+        ast.parse("\n" * line + code, str(page))
+
+
+def test_the_commands_of_all_pages_are_understood(tmp_path):
+    failures = pages.parse_commands(WITH_COMMANDS, tmp_path)
+    assert not any(failures.values()), failures
+
+
+@pytest.mark.parametrize(
+    "page", [marked(page, page != README) for page in WITH_COMMANDS]
+)
+def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path):
+    (failure,) = pages.run_commands([page], tmp_path).values()
+    assert not failure, failure
+
+
+def test_what_cannot_run_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\na = 1\n```\n\n```python\nb = a + c\n```\n\n"
+        "    python -m ec_estimator plan --model=examples.digits_model \\\n"
+        "        --compressor=no_such  # as it is\n"
+    )
+    (failure,) = pages.run_python([page], new_folder(tmp_path, "a")).values()
+    assert "line 6, in <module>" in failure and "'c' is not defined" in failure
+    assert pages.commands(page)[0][-1] == "--compressor=no_such"
+    (failure,) = pages.run_commands([page], new_folder(tmp_path, "b")).values()
+    assert "--compressor: 'no_such' is unknown" in failure
+
+
+def new_folder(folder, name):
+    (folder / name).mkdir()
+    return folder / name

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.atomic import write_atomically
 from ec_estimator.core.errors import ConfigError
+from ec_estimator.core.fields import integer, or_none
 from ec_estimator.core.finished import FOLDER, FinishedExporter
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.export.checkpoint import (
@@ -25,14 +26,23 @@ class SavedModelExporter(FinishedExporter):
       serving_input_receiver_fn: as Estimator.export_saved_model takes it.
       name: folder under `<model_dir>/export/`.
       assets_extra: {path inside assets.extra: file to copy there}.
+      exports_to_keep: how many of the newest exports stay; None keeps all.
+
+    Raises:
+      ConfigError: exports_to_keep is neither an integer greater than 0 nor None.
     """
 
     def __init__(
-        self, serving_input_receiver_fn, name="saved_model", assets_extra=None
+        self,
+        serving_input_receiver_fn,
+        name="saved_model",
+        assets_extra=None,
+        exports_to_keep=5,
     ):
         self._receiver_fn = serving_input_receiver_fn
         self._name = name
         self._assets_extra = assets_extra
+        self._exports_to_keep = self._checked(exports_to_keep)
 
     @property
     def name(self):
@@ -42,12 +52,33 @@ class SavedModelExporter(FinishedExporter):
         self, estimator, export_path, checkpoint_path, eval_result, is_the_final_export
     ):
         with writing(f"exporter {self.name!r}", export_path):
-            return estimator.export_saved_model(
+            path = estimator.export_saved_model(
                 export_path,
                 self._receiver_fn,
                 assets_extra=self._assets_extra,
                 checkpoint_path=checkpoint_path,
             )
+        self._delete_old(export_path)
+        return path
+
+    def _checked(self, exports_to_keep):
+        rule = or_none(integer(1))
+        try:
+            return rule.parse(exports_to_keep)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"{type(self).__name__}.exports_to_keep: must be {rule.text}, got "
+                f"{exports_to_keep!r}"
+            ) from None
+
+    def _delete_old(self, export_path):
+        if self._exports_to_keep is None:
+            return
+        # Object stores list folders with a slash at the end.
+        names = [name.strip("/") for name in tf.gfile.ListDirectory(export_path)]
+        exports = sorted(name for name in names if name.isdigit())
+        for name in exports[: -self._exports_to_keep]:
+            tf.gfile.DeleteRecursively(os.path.join(export_path, name))
 
 
 class BestExporter(SavedModelExporter):
@@ -62,7 +93,11 @@ class BestExporter(SavedModelExporter):
       metric: key of the evaluation's results.
       higher_is_better: whether more of the metric is better.
       name: folder under `<model_dir>/export/`.
-      exports_to_keep: older exports beyond this number are deleted.
+      exports_to_keep: how many of the newest exports stay; None keeps all.
+
+    Raises:
+      ConfigError: exports_to_keep is neither an integer greater than 0 nor None; at
+        the first evaluation, it does not have the metric.
     """
 
     def __init__(
@@ -73,10 +108,11 @@ class BestExporter(SavedModelExporter):
         name="best",
         exports_to_keep=5,
     ):
-        super().__init__(serving_input_receiver_fn, name)
+        super().__init__(
+            serving_input_receiver_fn, name, exports_to_keep=exports_to_keep
+        )
         self._metric = metric
         self._sign = 1 if higher_is_better else -1
-        self._exports_to_keep = exports_to_keep
 
     def check(self, eval_result):
         if self._metric not in eval_result:
@@ -105,15 +141,7 @@ class BestExporter(SavedModelExporter):
             "checkpoint": checkpoint_path,
         }
         write_atomically(record, json.dumps(content) + "\n")
-        self._delete_old(export_path)
         return path
-
-    def _delete_old(self, export_path):
-        # Object stores list folders with a slash at the end.
-        names = [name.strip("/") for name in tf.gfile.ListDirectory(export_path)]
-        exports = sorted(name for name in names if name.isdigit())
-        for name in exports[: -self._exports_to_keep]:
-            tf.gfile.DeleteRecursively(os.path.join(export_path, name))
 
 
 class CleanCheckpointExporter(FinishedExporter):

@@ -124,7 +124,8 @@ class CompressedModel:
         if has_step and not tf.get_collection(tf_private.GLOBAL_STEP_READ):
             raise PlanError(
                 "a compressed TRAIN graph is for Estimator.train only, an export would "
-                "hold masks; export EVAL and PREDICT"
+                "hold masks; export EVAL and PREDICT; and finetune takes the model_fn "
+                "as it was before it was compressed"
             )
         reader = self.check_start(config.model_dir)
         if reader:

@@ -1,5 +1,6 @@
 """The exporters, wherever the run is and whoever wraps the Estimator."""
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -223,3 +224,32 @@ def test_what_cannot_be_written_is_named_and_not_there(exporter, finished, tmp_p
     (tmp_path / "file").write_text("where a folder should be")
     with pytest.raises(ec.ExportError, match=f"'{blocked}' cannot be .*; make room th"):
         exporter.export(finished, blocked, *arguments)
+
+
+@pytest.mark.parametrize("kept,left", [(1, ["3"]), (2, ["2", "3"]), (None, "123")])
+def test_the_newest_exports_stay(kept, left, finished, tmp_path, monkeypatch):
+    # TensorFlow names exports by the second, of which tests have no time for many.
+    number = iter("123")
+    export = finished.export_saved_model
+    monkeypatch.setattr(
+        finished,
+        "export_saved_model",
+        lambda base, *args, **kwargs: shutil.move(
+            export(base, *args, **kwargs).decode(), f"{base}/{next(number)}"
+        ),
+    )
+    (tmp_path / "notes").mkdir()
+    exporter = ec.SavedModelExporter(receiver, exports_to_keep=kept)
+    for _ in range(3):
+        exporter.export(finished, str(tmp_path), finished.latest_checkpoint(), {}, True)
+    assert sorted(os.listdir(str(tmp_path))) == [*left, "notes"]
+
+
+@pytest.mark.parametrize("exporter", [ec.SavedModelExporter, ec.BestExporter])
+@pytest.mark.parametrize("kept", [0, -1, True, "all"])
+def test_a_number_of_exports_that_makes_no_sense_is_an_error(exporter, kept):
+    with pytest.raises(
+        ec.ConfigError,
+        match=rf"^{exporter.__name__}.exports_to_keep: must be .* got {kept!r}$",
+    ):
+        exporter(receiver, exports_to_keep=kept)
