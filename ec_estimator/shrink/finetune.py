@@ -98,9 +98,8 @@ class SmallBuild:
         self._check()
         check_all_variables(self._graph, self._variables.artifact)
         for variable, initializer in self._initializers:
-            # tf.train.init_from_checkpoint in user code wants the whole model's values.
             if checkpoint_name(variable) in self._stored:
-                tf_private.set_initializer(variable, initializer)
+                _start_from(initializer, variable)
         self._load_imported()
         return built
 
@@ -145,3 +144,16 @@ class SmallBuild:
         check_same_network(
             self._whole, self._cut, self._graph, self._veil.added, failure
         )
+
+
+def _start_from(initializer, variable):
+    """tf.train.init_from_checkpoint in user code wants the whole model's values."""
+    ours, theirs = (
+        getattr(first, "op", first)
+        for first, _ in (initializer, tf_private.initializer_of(variable))
+    )
+    if theirs is not ours and theirs.type == ours.type:
+        # It stays in the graph, and no graph whose shapes contradict each other can be
+        # imported: neither a SavedModel nor a checkpoint's meta graph.
+        tf_private.replace_input(theirs, 1, ours.inputs[1])
+    tf_private.set_initializer(variable, initializer)

@@ -82,8 +82,8 @@ def client(folder):
         inputs=inputs,
         answer="probabilities",
         # Query, key, value, attention's output and two of the feed forward part in each
-        # layer; pooler and classifier.
-        sparse=6 * LAYERS + 2,
+        # layer; pooler, classifier, and the token types, which it multiplies one-hot.
+        sparse=6 * LAYERS + 3,
         # Kernel and bias of the intermediate layer, and the kernel that reads it.
         cut=3 * LAYERS,
     )

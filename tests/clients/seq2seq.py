@@ -81,6 +81,10 @@ def client(folder):
             "length": np.full(4 * BATCH, 5, np.int32),
         },
         answer="log_probs",
-        sparse=0,
+        # Two layers of each self-attention and each feed forward part, three of the
+        # attention between, and the output.
+        sparse=4 * LAYERS + 7 * LAYERS + 1,
+        # Kernel and bias of a feed forward layer, and the kernel that reads it; channels
+        # compete globally, and one of the two parts may lose none.
         cut=3,
     )
