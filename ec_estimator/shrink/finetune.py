@@ -1,7 +1,7 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_imports, tf_private
+from ec_estimator.core import tf_private
 from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import (
@@ -100,14 +100,19 @@ class SmallBuild:
         for variable, initializer in self._initializers:
             if checkpoint_name(variable) in self._stored:
                 _start_from(initializer, variable)
-        self._load_imported()
+        self._load_others()
         return built
 
-    def _load_imported(self):
-        """What was imported asked neither getter nor creator for its values."""
+    def _load_others(self):
+        """What asks neither getter nor creator for its values: what was imported, and
+        variables made of the classes behind tf.Variable."""
+        known = {variable.op for variable, _ in self._initializers}
+        # The small network counts its own steps.
+        known.update(
+            step.op for step in self._graph.get_collection(tf.GraphKeys.GLOBAL_STEP)
+        )
         for variable in self._graph.get_collection("variables"):
-            stored = checkpoint_name(variable) in self._stored
-            if stored and tf_imports.is_imported(variable.op):
+            if variable.op not in known and checkpoint_name(variable) in self._stored:
                 value = self._variables.value(variable)
                 assign = variable.assign(value, read_value=False)
                 tf_private.set_initializer(variable, (assign, value))

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.contrib import eager
 
 import ec_estimator as ec
 from ec_estimator.shrink.artifact import read_artifact
@@ -96,6 +97,22 @@ def test_variables_whose_names_end_in_a_slash_are_loaded(use_resource, tmp_path)
     assert loaded["net/first"].shape == (12, 4)
     for name in ("net/first", "net/second"):
         np.testing.assert_array_equal(loaded[name], reader.get_tensor(name))
+
+
+def test_a_variable_that_no_creator_sees_is_loaded(tmp_path):
+    """Nothing is cut of it, so that nothing else would show random values."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        table = eager.Variable(lambda: tf.random_normal([12, 6]), name="w")
+        x = tf.nn.softmax(tf.layers.flatten(x) @ table)
+        x = tf.layers.dense(x, 8, tf.nn.relu)
+        return tf.layers.dense(x, models.CLASSES)
+
+    _, model_fn, input_fn = prune(folder, network, (2, 2, 3), 0.5)
+    loaded = small_variables(model_fn, folder, input_fn)
+    reader = tf.train.load_checkpoint(read_artifact(folder).checkpoint)
+    np.testing.assert_array_equal(loaded["w"], reader.get_tensor("w"))
 
 
 def test_gradients_that_are_part_of_the_forward_pass(tmp_path):
