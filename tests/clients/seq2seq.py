@@ -84,7 +84,7 @@ def client(folder):
         # Two layers of each self-attention and each feed forward part, three of the
         # attention between, and the output.
         sparse=4 * LAYERS + 7 * LAYERS + 1,
-        # Kernel and bias of a feed forward layer, and the kernel that reads it. Channels
-        # compete with each other, and one of the two parts may lose none.
+        # Kernel and bias of a feed forward layer, and the kernel that reads it. All
+        # channels compete, and one of the two parts may lose none.
         cut=3,
     )
