@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo handoff engines test test-all docs lint format clean
+.PHONY: help demo handoff engines test test-all test-clients docs lint format clean
 
 PYTHON_FILES := docs ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL = 2
 unexport PYTHONHASHSEED
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.installed ## Train, compress and report on a small data set
 	.venv/bin/python -m examples.digits
@@ -28,6 +28,9 @@ test: lint engines ## Lint, then run all tests but the slow; PYTEST_ARGS="-k nam
 test-all: lint engines ## Lint, then run every test, property tests on many new examples
 	$(PYTEST) --hypothesis-profile=free $(PYTEST_ARGS) tests
 
+test-clients: .venv-clients/.installed ## Compress models of other packages from PyPI
+	.venv-clients/bin/python -m pytest $(PYTEST_ARGS) tests/clients
+
 docs: .venv/.installed ## Write docs/settings.md and docs/api.md from the code
 	.venv/bin/python -m docs.generate
 
@@ -41,7 +44,7 @@ format: .venv/.installed ## Rewrite the code as lint wants it
 	.venv/bin/ruff check --fix $(PYTHON_FILES)
 
 clean: ## Remove the environment and all that was generated
-	rm -rf .venv .venv-engines build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf .venv .venv-engines .venv-clients build dist *.egg-info .pytest_cache .hypothesis
 	rm -rf .ruff_cache demo_output demo_handoff runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -63,3 +66,13 @@ clean: ## Remove the environment and all that was generated
 
 .venv-engines/bin/pip:
 	python=$$(.ci/python 3.13 3.12 3.11) && "$$python" -m venv --clear .venv-engines
+
+# Packages of others stay out of .venv: what they bring is not what this package is
+# tested with.
+.venv-clients/.installed: tests/clients/requirements.txt setup.py | .venv-clients/bin/pip
+	.venv-clients/bin/python -m pip install --upgrade 'pip>=20,<24.1'
+	.venv-clients/bin/python -m pip install --editable . --requirement $<
+	touch $@
+
+.venv-clients/bin/pip:
+	python=$$(.ci/python 3.7) && "$$python" -m venv --clear .venv-clients

@@ -1,7 +1,7 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_imports, tf_private
+from ec_estimator.core import tf_private
 from ec_estimator.core.model_fn import ModelFn
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import (
@@ -98,17 +98,21 @@ class SmallBuild:
         self._check()
         check_all_variables(self._graph, self._variables.artifact)
         for variable, initializer in self._initializers:
-            # tf.train.init_from_checkpoint in user code wants the whole model's values.
             if checkpoint_name(variable) in self._stored:
-                tf_private.set_initializer(variable, initializer)
-        self._load_imported()
+                _start_from(initializer, variable)
+        self._load_others()
         return built
 
-    def _load_imported(self):
-        """What was imported asked neither getter nor creator for its values."""
+    def _load_others(self):
+        """What asks neither getter nor creator for its values: what was imported, and
+        variables made of the classes behind tf.Variable."""
+        known = {variable.op for variable, _ in self._initializers}
+        # The small network counts its own steps.
+        known.update(
+            step.op for step in self._graph.get_collection(tf.GraphKeys.GLOBAL_STEP)
+        )
         for variable in self._graph.get_collection("variables"):
-            stored = checkpoint_name(variable) in self._stored
-            if stored and tf_imports.is_imported(variable.op):
+            if variable.op not in known and checkpoint_name(variable) in self._stored:
                 value = self._variables.value(variable)
                 assign = variable.assign(value, read_value=False)
                 tf_private.set_initializer(variable, (assign, value))
@@ -145,3 +149,16 @@ class SmallBuild:
         check_same_network(
             self._whole, self._cut, self._graph, self._veil.added, failure
         )
+
+
+def _start_from(initializer, variable):
+    """tf.train.init_from_checkpoint in user code wants the whole model's values."""
+    ours, theirs = (
+        getattr(first, "op", first)
+        for first, _ in (initializer, tf_private.initializer_of(variable))
+    )
+    if theirs is not ours and theirs.type == ours.type:
+        # It stays in the graph, and no graph whose shapes contradict each other can be
+        # imported: neither a SavedModel nor a checkpoint's meta graph.
+        tf_private.replace_input(theirs, 1, ours.inputs[1])
+    tf_private.set_initializer(variable, initializer)

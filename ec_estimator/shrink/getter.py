@@ -81,9 +81,7 @@ class CutVariables:
     def create_variable(self, next_creator, **kwargs):
         """A creator for tf.variable_creator_scope: what never asks a getter, such as
         Keras layers."""
-        name = kwargs.get("name")
-        graph = tf.get_default_graph()
-        full = graph.unique_name(name, mark_as_used=False) if name else None
+        full = _full_name(kwargs.get("name"))
         cut = self.artifact.variables.get(full)
         if cut is not None:
             dtype = kwargs.get("dtype")
@@ -139,6 +137,16 @@ class CutVariables:
             return tf.ensure_shape(value, shape)
 
         return initializer
+
+
+def _full_name(name):
+    """The name in the graph of a variable that is made here and now."""
+    if not name:
+        return None
+    # Such a name is taken as it is, as tf.name_scope does.
+    if name.endswith("/"):
+        return name[:-1]
+    return tf.get_default_graph().unique_name(name, mark_as_used=False)
 
 
 def named(arguments):

@@ -1,9 +1,11 @@
 """The small network through ec.finetune, where user code makes it hard."""
+import functools
 import os
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.contrib import eager
 
 import ec_estimator as ec
 from ec_estimator.shrink.artifact import read_artifact
@@ -41,6 +43,76 @@ def test_values_of_the_artifact_win_over_init_from_checkpoint(tmp_path):
     reader = tf.train.load_checkpoint(read_artifact(folder).checkpoint)
     for name in ("conv2d/kernel", "dense/bias"):
         np.testing.assert_array_equal(loaded[name], reader.get_tensor(name))
+
+
+@pytest.mark.parametrize("mode", [MODES.TRAIN, MODES.PREDICT])
+def test_a_graph_with_init_from_checkpoint_can_be_imported(mode, tmp_path):
+    """As a SavedModel is, and the meta graph of a checkpoint."""
+    dense, folder = str(tmp_path / "dense"), str(tmp_path / "pruned")
+
+    def network(x, training, start=True):
+        h = tf.layers.dense(tf.layers.flatten(x), 8, tf.nn.relu)
+        w = tf.get_variable("w", [8, 6], use_resource=True)
+        logits = tf.layers.dense(tf.nn.relu(h @ w), models.CLASSES)
+        if start:
+            tf.train.init_from_checkpoint(dense, {"/": "/"})
+        return logits
+
+    model_fn, input_fn = models.classifier(
+        functools.partial(network, start=False), (4, 4, 3)
+    )
+    tf.estimator.Estimator(model_fn, dense).train(input_fn, max_steps=1)
+    _, model_fn, input_fn = prune(folder, network, (4, 4, 3), 0.5)
+    meta = str(tmp_path / "meta")
+    run_small(
+        model_fn,
+        folder,
+        input_fn,
+        mode,
+        lambda _: tf.train.export_meta_graph(meta, as_text=True) and tf.no_op(),
+    )
+    with tf.Graph().as_default():
+        tf.train.import_meta_graph(meta)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_variables_whose_names_end_in_a_slash_are_loaded(use_resource, tmp_path):
+    """TensorFlow takes such a name as it is, whatever the scope."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        with tf.variable_scope("net"):
+            x = tf.layers.flatten(x)
+            for name, shape in (("first", [12, 8]), ("second", [8, models.CLASSES])):
+                start = tf.random_normal(shape)
+                x = tf.nn.relu(
+                    x
+                    @ tf.Variable(start, name=f"net/{name}/", use_resource=use_resource)
+                )
+        return x
+
+    _, model_fn, input_fn = prune(folder, network, (2, 2, 3), 0.5)
+    loaded = small_variables(model_fn, folder, input_fn)
+    reader = tf.train.load_checkpoint(read_artifact(folder).checkpoint)
+    assert loaded["net/first"].shape == (12, 4)
+    for name in ("net/first", "net/second"):
+        np.testing.assert_array_equal(loaded[name], reader.get_tensor(name))
+
+
+def test_a_variable_that_no_creator_sees_is_loaded(tmp_path):
+    """Nothing is cut of it, so that nothing else would show random values."""
+    folder = str(tmp_path / "pruned")
+
+    def network(x, training):
+        table = eager.Variable(lambda: tf.random_normal([12, 6]), name="w")
+        x = tf.nn.softmax(tf.layers.flatten(x) @ table)
+        x = tf.layers.dense(x, 8, tf.nn.relu)
+        return tf.layers.dense(x, models.CLASSES)
+
+    _, model_fn, input_fn = prune(folder, network, (2, 2, 3), 0.5)
+    loaded = small_variables(model_fn, folder, input_fn)
+    reader = tf.train.load_checkpoint(read_artifact(folder).checkpoint)
+    np.testing.assert_array_equal(loaded["w"], reader.get_tensor("w"))
 
 
 def test_gradients_that_are_part_of_the_forward_pass(tmp_path):
