@@ -40,6 +40,7 @@ class LSQQuantizer(Compressor):
     name = "quantization"
     flag = "quantizer"
     config_type = QuantizerConfig
+    trials_to_serve = 1
 
     def __init__(self, config, model_dir=None):
         super().__init__(config)
@@ -227,12 +228,17 @@ class _Trained(Attached):
                 {name: ranges.steps[name].step for name in self.placement.quantizers}
             )
             update = adam.update(ranges.reads, ranges.gradients)
+        self._started = ranges.kernels_are_fitted()
         self._trial_runs = Trials(ranges, variables, adam.start, self.trial_counter)
         return EveryStep(train_op=update)
 
     @property
     def served_variables(self):
         return [state.step for state in self._ranges.steps.values()]
+
+    @property
+    def started(self):
+        return self._started
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.

@@ -15,6 +15,7 @@ from ec_estimator.report.summary import Summary
 from ec_estimator.report.text import evaluation_line
 from ec_estimator.training.announce import announce
 from ec_estimator.training.checks import as_compressors
+from ec_estimator.training.evaluator import follower
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress
 
@@ -37,7 +38,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         on: what it evaluates, predicts and exports is what was trained.
 
     Returns:
-      As tf.estimator.train_and_evaluate: (evaluation, exports).
+      As tf.estimator.train_and_evaluate: (evaluation, exports); None on a cluster.
 
     Raises:
       CompressionError: an argument of another kind.
@@ -66,6 +67,8 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         tf_private.set_model_fn(given, model_fn)
         if sys.stderr.isatty():
             hooks.append(ProgressBar(train_spec.max_steps))
+        if estimator.config.task_type == "evaluator":
+            estimator = follower(estimator, model.compressors)
     train_spec = train_spec._replace(hooks=(*train_spec.hooks, *hooks))
     results = tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
     # Workers other than the one that does it all have none.
