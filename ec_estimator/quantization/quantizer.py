@@ -228,7 +228,6 @@ class _Trained(Attached):
                 {name: ranges.steps[name].step for name in self.placement.quantizers}
             )
             update = adam.update(ranges.reads, ranges.gradients)
-        self._started = ranges.kernels_are_fitted()
         self._trial_runs = Trials(ranges, variables, adam.start, self.trial_counter)
         return EveryStep(train_op=update)
 
@@ -238,7 +237,8 @@ class _Trained(Attached):
 
     @property
     def started(self):
-        return self._started
+        # Made for those who wait for it alone.
+        return self._ranges.kernels_are_fitted()
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.

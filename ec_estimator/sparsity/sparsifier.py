@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import SparsifierConfig
 from ec_estimator.core.compressor import Attached, Compressor, EveryStep
-from ec_estimator.core.devices import beside
+from ec_estimator.core.devices import beside, task_of
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
@@ -61,6 +61,16 @@ class _Masks(Attached):
 
     def gate(self, variable_name, update):
         return tf.multiply(update, self._mask(variable_name), name="ec_estimator/gate")
+
+    def gate_gradient(self, variable_name, gradient):
+        mask = self._mask(variable_name)
+        if not task_of(mask.device):
+            return self.gate(variable_name, gradient)
+        # A worker that clips gradients needs it there: a byte a weight, not four.
+        with beside(mask):
+            alive = tf.cast(mask, tf.bool)
+        mask = tf.cast(alive, gradient.dtype)
+        return tf.multiply(gradient, mask, name="ec_estimator/gate")
 
     def _mask(self, name):
         """Made on first use: gradients may be taken in the middle of user code."""
