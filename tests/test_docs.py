@@ -68,7 +68,7 @@ def test_the_example_is_as_short_as_the_page_says():
 
 
 @pytest.mark.parametrize(
-    "page", ["architecture.md", "extending.md", "channel-rules.md"]
+    "page", ["architecture.md", "extending.md", "channel-rules.md", "cluster.md"]
 )
 def test_readme_leads_to_every_page(page):
     assert f"(docs/{page})" in (ROOT / "README.md").read_text(encoding="utf-8")

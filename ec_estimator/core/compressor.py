@@ -164,6 +164,9 @@ class Attached(abc.ABC):
 
     # Names of the variables whose gradients and updates go through `gate`.
     gated = frozenset()
+    # Whether `gate` alone is enough for a gradient that comes to the optimizer as it
+    # is: on a cluster a worker then computes nothing of `gate_gradient`.
+    gate_is_enough = False
     # Variables of ours that a graph which serves the model reads, too.
     served_variables = ()
 

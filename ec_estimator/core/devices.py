@@ -12,9 +12,7 @@ def task_of(device):
       "" where no process is named.
     """
     spec = tf.DeviceSpec.from_string(device or "")
-    return tf.DeviceSpec(
-        job=spec.job, replica=spec.replica, task=spec.task
-    ).to_string()
+    return tf.DeviceSpec(job=spec.job, replica=spec.replica, task=spec.task).to_string()
 
 
 def beside(variable):

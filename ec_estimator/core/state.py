@@ -22,9 +22,9 @@ def create_variable(name, shape, dtype, value, beside=None, use_resource=False):
     Works wherever it is called from: inside name scopes, conditionals and loops of
     user code, and under a device function. `beside` is a variable to be placed with
     (a mask has to live on its kernel's parameter server); without it the state of a
-    cluster is where the global step is, so that all processes agree. With `use_resource` what was
-    read is not changed by a later write in the same training step; a mask needs none of
-    that, it is read once a step and written by nobody else meanwhile.
+    cluster is where the global step is, so that all processes agree. With
+    `use_resource` what was read is not changed by a later write in the same training
+    step; a mask needs none of that: an update that lands should meet the newest.
     """
     graph = tf.get_default_graph()
     place = beside.op if beside is not None else None

@@ -34,6 +34,8 @@ class Gates(Attached):
       groups: candidates.Groups.
     """
 
+    gate_is_enough = True
+
     def __init__(self, config, kernels, groups):
         super().__init__("pruning")
         self._config = config

@@ -50,6 +50,8 @@ class Sparsifier(Compressor):
 class _Masks(Attached):
     """One mask a kernel variable, 1 where weights live; and the ops of a trial."""
 
+    gate_is_enough = True
+
     def __init__(self, config, graph, kernels):
         super().__init__(Sparsifier.name)
         self._config = config

@@ -85,7 +85,8 @@ class Attachment:
         if self._is_gated(name, update):
             if not self._is_sent(name, update):
                 return update
-            update = self._gated.get((name, update.name), update)
+            if all(a.gate_is_enough for a in self.attached if name in a.gated):
+                update = self._gated.get((name, update.name), update)
         return self._pass(name, update, lambda attached: attached.gate)
 
     def gate_gradient(self, name, gradient):

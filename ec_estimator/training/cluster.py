@@ -44,8 +44,7 @@ class ClusterTrialHook(TrialHook):
         if any(self._done):
             self._sweep(session)
 
-    def _run_trial(self, *args):
-        super()._run_trial(*args)
+    def on_trial(self):
         self._has_unswept = True
 
     def _sweep(self, session):

@@ -60,10 +60,8 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     )
     hooks = [_CheckGraph(estimator, train_spec.max_steps, eval_spec.exporters)]
     if model is not None:
-        _check_run(model, estimator.model_dir, train_spec.max_steps)
-        _check_configs(model, eval_spec.exporters)
-        # A user who goes on with the Estimator would export a model without ops that
-        # were trained, such as quantizers.
+        _check_run(model, estimator.model_dir, train_spec, eval_spec)
+        # A user who goes on with it would export a model without its quantizers.
         tf_private.set_model_fn(given, model_fn)
         if sys.stderr.isatty():
             hooks.append(ProgressBar(train_spec.max_steps))
@@ -155,10 +153,13 @@ def _check_specs(train_spec, eval_spec):
             )
 
 
-def _check_run(model, model_dir, max_steps):
-    _check_steps({c.name: c.schedule for c in model.compressors}, max_steps)
+def _check_run(model, model_dir, train_spec, eval_spec):
+    schedules = {c.name: c.schedule for c in model.compressors}
+    _check_steps(schedules, train_spec.max_steps)
     # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
     model.check_start(model_dir)
+    configs = [compressor.config for compressor in model.compressors]
+    _check_exporters(eval_spec.exporters, lambda e: e.refuse_training(configs))
 
 
 def _check_steps(schedules, max_steps):
@@ -184,11 +185,6 @@ def _way_out(schedule, max_steps):
     if interval:
         return f"step_interval={interval} fits them into {max_steps} steps"
     return "no step_interval is short enough: set fewer num_trials, or train longer"
-
-
-def _check_configs(model, exporters):
-    configs = [compressor.config for compressor in model.compressors]
-    _check_exporters(exporters, lambda e: e.refuse_training(configs))
 
 
 def _check_exporters(exporters, refuse):

@@ -31,14 +31,10 @@ QUANTIZER = [
 ]
 COMPRESSORS = {
     "sparsity": ec.Sparsifier(
-        ec.SparsifierConfig(
-            step_interval=40, num_trials=3, sparse_block_shape=(1, 4)
-        )
+        ec.SparsifierConfig(step_interval=40, num_trials=3, sparse_block_shape=(1, 4))
     ),
     "pruning": ec.Pruner(ec.PrunerConfig(0.5, step_interval=40, num_trials=3)),
-    "quantization": ec.LSQQuantizer(
-        ec.QuantizerConfig(step_interval=40, num_trials=3)
-    ),
+    "quantization": ec.LSQQuantizer(ec.QuantizerConfig(step_interval=40, num_trials=3)),
 }
 
 
@@ -149,4 +145,6 @@ def test_the_chiefs_exit_code_is_the_clusters(tmp_path):
     )
     assert done.returncode == 1
     assert "chief-0 ended with 1" in done.stdout
-    assert "no module 'examples.no_such_model'" in (tmp_path / "chief-0.log").read_text()
+    assert (
+        "no module 'examples.no_such_model'" in (tmp_path / "chief-0.log").read_text()
+    )

@@ -7,9 +7,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.graph.walk import run_with
 from ec_estimator.training.attachment import attach_to_finished_graph
 from ec_estimator.training.cluster import AwaitStart
 from ec_estimator.training.evaluator import follower, too_early
+from examples import movement_pruning
 from tests import models
 from tests.quantization import sessions
 from tests.training import clusters
@@ -97,47 +99,57 @@ def test_a_worker_that_clips_pulls_a_byte_of_mask_for_each_weight(tmp_path):
     assert sparse - plain == weights
 
 
+def test_what_a_compressor_does_with_gradients_is_done_on_workers(tmp_path):
+    compressor = movement_pruning.MovementPruner(movement_pruning.MovementConfig())
+    _, train_op = clusters.build("worker", *raw_model(), compressor, str(tmp_path))
+    run = [op.name for op in run_with([train_op])]
+    assert any("movement" in name and "AssignSub" in name for name in run)
+
+
 class TestAnUpdateThatLandsAfterATrial:
     """A worker has read all it needs, masks too, and waits while the chief runs a
     trial; then its update lands."""
 
-    def build(self, server, compressor, arrived, may_go):
-        def wait():
-            arrived.set()
-            return may_go.wait(60)
-
+    def build(self, compressor):
         setter = tf.train.replica_device_setter(
             ps_tasks=2, worker_device="/job:worker/task:0"
         )
         random = np.random.RandomState(0)
         with tf.device(setter):
+            self.arrived, self.may_go = (
+                tf.FIFOQueue(9, [tf.bool], [[]], shared_name=name)
+                for name in ("arrived", "may_go")
+            )
+            with tf.control_dependencies([self.arrived.enqueue(True)]):
+                waited = self.may_go.dequeue()
             step = tf.train.get_or_create_global_step()
             x = tf.constant(random.standard_normal((8, 6)).astype(np.float32))
             x = tf.layers.dense(x, 16, tf.nn.relu)
             x = tf.layers.dense(x, 16, tf.nn.relu)
             x = tf.layers.dense(x, 4)
-            with tf.control_dependencies(tf.py_func(wait, [], [tf.bool])):
-                labels = tf.identity(tf.constant([0, 1, 2, 3] * 2))
-            loss = tf.losses.sparse_softmax_cross_entropy(labels, x)
+            with tf.control_dependencies([waited]):
+                target = tf.identity(tf.ones([8, 4]))
+            loss = tf.reduce_mean((x - target) ** 2)
             train_op = tf.train.AdamOptimizer(0.1).minimize(loss, step)
-            return train_op, attach_to_finished_graph(
-                tf.get_default_graph(), [compressor]
-            )
+        self.go, self.at_work = self.may_go.enqueue(True), self.arrived.dequeue()
+        graph = tf.get_default_graph()
+        return train_op, attach_to_finished_graph(graph, [compressor])
 
     @pytest.mark.parametrize("compressor", [sparsifier, pruner])
     def test_brings_nothing_back(self, compressor, server):
-        arrived, may_go = threading.Event(), threading.Event()
         with tf.Graph().as_default():
-            train_op, attachment = self.build(server, compressor(), arrived, may_go)
+            train_op, attachment = self.build(compressor())
             (attached,) = attachment.attached
-            with tf.Session(server.target) as worker, tf.Session(server.target) as chief:
+            with tf.Session(server.target) as worker, tf.Session(
+                server.target
+            ) as chief:
                 chief.run(tf.global_variables_initializer())
-                may_go.set()
+                chief.run(self.go)
                 chief.run([train_op, attachment.chief_ops])
-                may_go.clear(), arrived.clear()
+                chief.run(self.at_work)
                 step = threading.Thread(target=worker.run, args=[train_op])
                 step.start()
-                assert arrived.wait(60)
+                chief.run(self.at_work)
                 attached.run_trial(chief, 1, 0.5)
                 # Kernels, and their slots.
                 values = {
@@ -146,7 +158,7 @@ class TestAnUpdateThatLandsAfterATrial:
                     if v.op.name.startswith(tuple(attachment.names))
                 }
                 before = chief.run(values)
-                may_go.set()
+                chief.run(self.go)
                 step.join(60)
                 landed = chief.run(values)
         assert len(values) == 3 * len(attachment.names)
@@ -159,7 +171,7 @@ class TestAnUpdateThatLandsAfterATrial:
 
 @pytest.fixture(scope="module")
 def server():
-    """A server of a worker; the cluster's parameter servers are in this process, too."""
+    """A worker's server; the parameter servers are in this process, too."""
     addresses = clusters.cluster(worker=1, ps=2)
     # One thread is held up by the worker's step.
     threads = tf.ConfigProto(
