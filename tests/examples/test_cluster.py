@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.contrib import predictor
 
 import ec_estimator as ec
 from examples import digits_model
@@ -44,7 +45,7 @@ def train(folder, flags, workers, ps, steps):
         *[sys.executable, "-m", "examples.cluster"],
         *[f"--workers={workers}", f"--ps={ps}", f"--log_dir={folder / 'logs'}"],
         *["--model=examples.digits_model", f"--model_dir={folder / 'run'}", *flags],
-        *[f"--train_steps={steps}", f"--save_checkpoints_steps={steps // 4}"],
+        *[f"--train_steps={steps}", f"--save_checkpoints_steps={steps // 2}"],
         *["--worker_delay_secs=3", "--export=saved_model"],
     ]
     done = subprocess.run(
@@ -81,7 +82,7 @@ def assert_trained(folder, logs, name):
             assert re.search(r"loss = \S+, step = \d+", log), log[-3000:]
     images = digits_model.load_data()[1][0][:100]
     export = max((folder / "run" / "export" / "saved_model").iterdir())
-    predict = tf.contrib.predictor.from_saved_model(str(export))
+    predict = predictor.from_saved_model(str(export))
     exported = predict({"image": images})["probabilities"]
     estimator = tf.estimator.Estimator(
         ec.compress(digits_model.model_fn, COMPRESSORS[name]), str(folder / "run")
