@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -116,8 +115,6 @@ def main():
     parser.add_argument("--ps", type=int, default=2, help="parameter servers")
     parser.add_argument("--log_dir", default="cluster_logs", help="a log of each task")
     own, flags = parser.parse_known_args()
-    # So that the processes are ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run(tf_configs(own.workers, own.ps), flags, own.log_dir))
 
 
