@@ -73,6 +73,13 @@ def define(flag_values=flags.FLAGS):
     flags.DEFINE_integer(
         "save_checkpoints_steps", None, "training steps between checkpoints", **options
     )
+    flags.DEFINE_integer(
+        "worker_delay_secs",
+        None,
+        "longest that a worker of a cluster waits before it trains; default: 60, of "
+        "which worker n takes 5 (n + 1)",
+        **options,
+    )
     flags.DEFINE_multi_enum(
         "export",
         [],

@@ -105,7 +105,8 @@ def _run(module, model_fn, train_and_evaluate, warm_start_from=None):
         FLAGS.model_dir,
         config=tf.estimator.RunConfig(
             save_checkpoints_steps=FLAGS.save_checkpoints_steps
-            or max(1, FLAGS.train_steps // 10)
+            or max(1, FLAGS.train_steps // 10),
+            experimental_max_worker_delay_secs=FLAGS.worker_delay_secs,
         ),
         params=params(module),
         warm_start_from=warm_start_from,
@@ -115,13 +116,18 @@ def _run(module, model_fn, train_and_evaluate, warm_start_from=None):
         FLAGS.eval_steps,
         exporters=[_exporter(kind, module) for kind in FLAGS.export],
         start_delay_secs=0,
-        throttle_secs=0,
+        # An evaluator polls for new checkpoints.
+        throttle_secs=int(estimator.config.task_type == "evaluator"),
     )
-    results, exports = train_and_evaluate(
+    done = train_and_evaluate(
         estimator,
         tf.estimator.TrainSpec(get(module, "train_input_fn"), FLAGS.train_steps),
         eval_spec,
     )
+    if done is None:
+        # On a cluster each process does its part; the evaluator logs what it finds.
+        return
+    results, exports = done
     if results is None:
         results, exports = _evaluate_and_export(estimator, eval_spec)
     for name, value in sorted(results.items()):

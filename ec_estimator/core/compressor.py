@@ -25,6 +25,8 @@ class Compressor(abc.ABC):
     name: str
     flag: str
     config_type: type
+    # Trials that a model must have been through before it can be evaluated at all.
+    trials_to_serve = 0
 
     def __init__(self, config):
         if not isinstance(config, self.config_type):
@@ -162,6 +164,9 @@ class Attached(abc.ABC):
 
     # Names of the variables whose gradients and updates go through `gate`.
     gated = frozenset()
+    # Whether `gate` alone is enough for a gradient that comes to the optimizer as it
+    # is: on a cluster a worker then computes nothing of `gate_gradient`.
+    gate_is_enough = False
     # Variables of ours that a graph which serves the model reads, too.
     served_variables = ()
 
@@ -234,6 +239,17 @@ class Attached(abc.ABC):
         Returns:
           Settled, or None: all is carried out as planned.
         """
+        return None
+
+    @property
+    def started(self):
+        """bool tensor: whether `start` was done, which other workers of a cluster wait
+        for; None if they need not."""
+        return None
+
+    def sweep(self, session):
+        """Removes again what trials have removed: on a cluster an update that was
+        computed before a trial may land while it runs."""
         return None
 
     def start(self, session):

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.planned import planned_channels
 from ec_estimator.core.compressor import Attached, EveryStep
+from ec_estimator.core.devices import beside, task_of
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
@@ -32,6 +33,8 @@ class Gates(Attached):
       kernels: [graph.layers.Kernel] that read channels.
       groups: candidates.Groups.
     """
+
+    gate_is_enough = True
 
     def __init__(self, config, kernels, groups):
         super().__init__("pruning")
@@ -82,8 +85,20 @@ class Gates(Attached):
         ]
 
     def gate(self, variable_name, update):
+        if task_of(self._alive.device):
+            # On a cluster a trial may be done while a worker takes a step, so what is
+            # alive is read when the update is there, not when the step begins.
+            with tf.control_dependencies([update]), beside(self._alive):
+                alive = self._alive.read_value()
+            return self._gate(variable_name, update, self._mask(variable_name, alive))
+        return self.gate_gradient(variable_name, update)
+
+    def gate_gradient(self, variable_name, gradient):
         with tf.init_scope():
             mask = self._mask(variable_name, self._alive)
+        return self._gate(variable_name, gradient, mask)
+
+    def _gate(self, variable_name, update, mask):
         with self._importance.before_update(variable_name):
             return tf.multiply(update, mask, name="ec_estimator/gate")
 
@@ -110,11 +125,16 @@ class Gates(Attached):
                 self.trial_counter.assign(self._new_trials),
                 self._alive.assign(self._new_alive),
             ]
+            self._trial = tf.group(*updates)
             # A reader that is not trained has to stop reading all the same.
             followers = {**self._averages(trained), **trained.companions}
-            for name in sorted(self.gated):
-                updates.extend(self._resets(name, followers[name]))
-            self._trial = tf.group(*updates)
+            self._sweep = tf.group(
+                *(
+                    op
+                    for name in sorted(self.gated)
+                    for op in self._resets(name, followers[name])
+                )
+            )
         return EveryStep(chief=every_step)
 
     def _averages(self, trained):
@@ -125,7 +145,8 @@ class Gates(Attached):
 
     def _resets(self, name, followers):
         variable = self._variables[name]
-        mask = tf.broadcast_to(self._mask(name, self._new_alive), variable.shape)
+        with beside(variable):
+            mask = tf.broadcast_to(self._mask(name, self._alive), variable.shape)
         return remove(variable, mask, followers)
 
     def run_trial(self, session, trial, ratio):
@@ -153,9 +174,14 @@ class Gates(Attached):
         )
         feeds = {self._new_trials: trial, self._new_alive: choice.alive}
         session.run(self._trial, feeds)
+        # In a run of its own: from now on no update brings back what goes.
+        self.sweep(session)
         return TrialReport(
             choice.ratio, self._groups.gone_of_producers(choice.alive), choice.notes
         )
+
+    def sweep(self, session):
+        session.run(self._sweep)
 
     def save(self, session, folder, step, variables):
         alive = session.run(self._alive) > 0
@@ -186,6 +212,11 @@ class Gates(Attached):
 def _all_finite(variables):
     """Whether no weight is NaN or infinite. Importance tells nothing of it: a step
     whose gradients are not finite does not count."""
+    found = [_is_finite(variable) for variable in variables]
+    return tf.reduce_all(tf.convert_to_tensor(found, tf.bool))
+
+
+def _is_finite(variable):
     # A sum needs no copy in the size of a kernel.
-    sums = [tf.reduce_sum(tf.cast(v, tf.float32)) for v in variables]
-    return tf.reduce_all(tf.is_finite(sums))
+    with beside(variable):
+        return tf.is_finite(tf.reduce_sum(tf.cast(variable, tf.float32)))

@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
+from ec_estimator.core.devices import beside
 from ec_estimator.core.state import create_variable
 from ec_estimator.quantization.constants import constant
 from ec_estimator.rewrite.edges import leave_branches
@@ -72,6 +73,12 @@ class StepAdam:
             return []
         step, gradient = self._flat(reads, sums), self._flat(sums, sums)
         slope = step * gradient
+        # On a cluster they are read when the gradient is there: a trial may have begun
+        # anew since the step began.
+        with tf.control_dependencies([slope]), beside(self._m):
+            return self._step(step, slope, sums)
+
+    def _step(self, step, slope, names):
         # Of a value that is not finite every sum is.
         is_good = tf.math.is_finite(tf.reduce_sum(tf.abs(slope)))
         m_before, v_before = self._m.read_value(), self._v.read_value()
@@ -90,7 +97,7 @@ class StepAdam:
         # Added, not assigned: on a parameter server a trial may have fitted a step
         # size since it was read here.
         parts = self._parts(change)
-        ops += [self._steps[n].assign_add(parts[n], read_value=False) for n in sums]
+        ops += [self._steps[n].assign_add(parts[n], read_value=False) for n in names]
         return ops
 
     def _flat(self, values, names):

@@ -40,6 +40,7 @@ class LSQQuantizer(Compressor):
     name = "quantization"
     flag = "quantizer"
     config_type = QuantizerConfig
+    trials_to_serve = 1
 
     def __init__(self, config, model_dir=None):
         super().__init__(config)
@@ -233,6 +234,11 @@ class _Trained(Attached):
     @property
     def served_variables(self):
         return [state.step for state in self._ranges.steps.values()]
+
+    @property
+    def started(self):
+        # Made for those who wait for it alone.
+        return self._ranges.kernels_are_fitted()
 
     def start(self, session):
         # Activations take their first steps from the first batch, in the graph.

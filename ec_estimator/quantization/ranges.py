@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.devices import beside
 from ec_estimator.core.state import SCOPE, create_variable
 from ec_estimator.quantization.anchors import Anchors
 from ec_estimator.quantization.constants import constant, shared, vector
@@ -119,8 +120,11 @@ class TrainingRanges(Ranges):
             # A memory for each copy, which are not always computed in the same run.
             recent = self._create_recent(name, quantizer)
             sample = _sample(tensors, recent.shape[0].value)
-            kept = tf.slice(recent, vector(sample.shape[0].value, 0), vector(-1, -1))
-            remember = recent.assign(tf.concat([kept, sample], constant(0, tf.int32)))
+            begin = vector(sample.shape[0].value, 0)
+            with beside(recent):
+                kept = tf.slice(recent, begin, vector(-1, -1))
+                joined = tf.concat([kept, sample], constant(0, tf.int32))
+            remember = recent.assign(joined)
             # Until a fit is made: the start that LSQ takes from the batch.
             axes = vector(0) if quantizer.steps else vector(0, 1)
             magnitude = tf.reduce_mean(tf.abs(sample), axes)
@@ -131,6 +135,15 @@ class TrainingRanges(Ranges):
         if len(tensors) == 1:
             return [fake_quantize(tensors[0], step, quantizer)]
         return fake_quantize_each(tensors, step, quantizer)
+
+    def kernels_are_fitted(self):
+        """bool tensor: whether the steps of all kernels are fitted."""
+        fitted = [
+            tf.reduce_all(self.steps[name].step > 0)
+            for name in self.placement.quantizers
+            if self._is_of_kernel(name)
+        ]
+        return tf.reduce_all(tf.convert_to_tensor(fitted, tf.bool))
 
     def _is_of_kernel(self, name):
         return name in self.placement.kernels or name.endswith("/winograd_kernel")

@@ -13,6 +13,7 @@ from typing import Any, Optional
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
+from ec_estimator.core.devices import beside
 from ec_estimator.core.errors import PlanError
 from ec_estimator.graph.op_types import (
     APPLIES,
@@ -59,7 +60,8 @@ class Companion:
                 initial = tf.fill(self.variable.shape, value)
         if initial is None:
             return _zero_out(self.variable, mask)
-        return self.variable.assign(tf.where(mask > 0, self.variable, initial))
+        with beside(self.variable):
+            return self.variable.assign(tf.where(mask > 0, self.variable, initial))
 
 
 def remove(variable, mask, companions):
@@ -77,7 +79,8 @@ def remove(variable, mask, companions):
 
 
 def _zero_out(variable, mask):
-    return variable.assign(tf.math.multiply_no_nan(variable, mask))
+    with beside(variable):
+        return variable.assign(tf.math.multiply_no_nan(variable, mask))
 
 
 def gate_updates(graph, names, gate, train_op=None):

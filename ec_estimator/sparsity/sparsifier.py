@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.config import SparsifierConfig
 from ec_estimator.core.compressor import Attached, Compressor, EveryStep
+from ec_estimator.core.devices import beside, task_of
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
@@ -49,6 +50,8 @@ class Sparsifier(Compressor):
 class _Masks(Attached):
     """One mask a kernel variable, 1 where weights live; and the ops of a trial."""
 
+    gate_is_enough = True
+
     def __init__(self, config, graph, kernels):
         super().__init__(Sparsifier.name)
         self._config = config
@@ -60,6 +63,16 @@ class _Masks(Attached):
 
     def gate(self, variable_name, update):
         return tf.multiply(update, self._mask(variable_name), name="ec_estimator/gate")
+
+    def gate_gradient(self, variable_name, gradient):
+        mask = self._mask(variable_name)
+        if not task_of(mask.device):
+            return self.gate(variable_name, gradient)
+        # A worker that clips gradients needs it there: a byte a weight, not four.
+        with beside(mask):
+            alive = tf.cast(mask, tf.bool)
+        mask = tf.cast(alive, gradient.dtype)
+        return tf.multiply(gradient, mask, name="ec_estimator/gate")
 
     def _mask(self, name):
         """Made on first use: gradients may be taken in the middle of user code."""
@@ -92,37 +105,48 @@ class _Masks(Attached):
                 for share in self._scores
                 for grid in share
             ]
-            applied = _in_turn(
-                lambda kernel_and_keep: self._apply(*kernel_and_keep, companions),
+            masked = _in_turn(
+                lambda kernel_and_keep: self._set_masks(*kernel_and_keep),
                 list(zip(self._kernels, self._keeps)),
             )
             counted = self.trial_counter.assign(self._new_trials)
-            self._trial = tf.group(*applied, counted)
+            self._trial = tf.group(*masked, counted)
+            removed_ops = _in_turn(
+                lambda kernel: self._remove(kernel, companions), self._kernels
+            )
+            self._sweep = tf.group(*removed_ops)
         return EveryStep()
 
     def _score_grid(self, kernel):
         """The scores of a kernel's blocks, [blocks down, blocks across]."""
         # A removed weight scores -1 so that nothing alive, not even an exact zero,
         # is ever below it: what is gone stays gone.
-        magnitudes = [
-            self._mask(name) - 1 + tf.abs(self._variables[name])
-            for name in kernel.parts
-        ]
+        magnitudes = [self._magnitudes(name) for name in kernel.parts]
         matrix = to_matrix(kernel, magnitudes)
         scores = blocks.scores(matrix, self._config.sparse_block_shape)
         return tf.cast(scores, tf.float32)
 
-    def _apply(self, kernel, keep, companions):
-        """Op that sets a kernel's masks and puts to zero what they remove."""
+    def _magnitudes(self, name):
+        with beside(self._variables[name]):
+            return self._mask(name) - 1 + tf.abs(self._variables[name])
+
+    def _set_masks(self, kernel, keep):
+        """Op that sets a kernel's masks."""
         matrix = blocks.expand(
             keep, self._config.sparse_block_shape, kernel.matrix_shape
         )
         updates = []
         for name, alive in zip(kernel.parts, from_matrix(kernel, matrix)):
-            mask, variable = self._mask(name), self._variables[name]
-            alive = tf.cast(alive, mask.dtype.base_dtype)
-            updates.append(mask.assign(alive))
-            updates.extend(remove(variable, alive, companions[name]))
+            mask = self._mask(name)
+            updates.append(mask.assign(tf.cast(alive, mask.dtype.base_dtype)))
+        return tf.group(*updates)
+
+    def _remove(self, kernel, companions):
+        """Op that puts to zero what a kernel's masks remove."""
+        updates = []
+        for name in kernel.parts:
+            mask = self._mask(name)
+            updates.extend(remove(self._variables[name], mask, companions[name]))
         return tf.group(*updates)
 
     def run_trial(self, session, trial, ratio):
@@ -150,8 +174,13 @@ class _Masks(Attached):
                 elif np.count_nonzero(keep) == 1:
                     notes.append(f"{kernel.name} keeps its last block")
         session.run(self._trial, feeds)
+        # In a run of its own: from now on no update brings back what goes.
+        self.sweep(session)
         total = sum(kernel.size for kernel in self._kernels)
         return TrialReport(gone / total, per_kernel, tuple(notes))
+
+    def sweep(self, session):
+        session.run(self._sweep)
 
     def _compete(self, contest, grids, ratio):
         """Yields (kernel index, blocks to keep, weights gone) of kernels that share a

@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Attached, Trained
+from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state
@@ -49,8 +50,9 @@ class Attachment:
         warn_of_zero_targets(compressors)
         self.plan = plan
         self.compressors = compressors
-        # What comes straight from a gated gradient needs no second multiplication.
-        self._gated = set()
+        # {(variable name, name of a gated tensor): what was gated}. What comes straight
+        # from a gated gradient needs no second multiplication.
+        self._gated = {}
         self.attached = [
             compressor.inject(
                 graph,
@@ -75,21 +77,39 @@ class Attachment:
         ]
 
     def gate(self, name, update):
-        """What of an update reaches variable `name`; each update is gated once."""
+        """What of an update reaches variable `name`; each update is gated once.
+
+        On a cluster that is where the variable is: what a worker has gated may land
+        after a trial. A worker whose gate nothing else reads then pulls no mask.
+        """
+        if self._is_gated(name, update):
+            if not self._is_sent(name, update):
+                return update
+            if all(a.gate_is_enough for a in self.attached if name in a.gated):
+                update = self._gated.get((name, update.name), update)
         return self._pass(name, update, lambda attached: attached.gate)
 
     def gate_gradient(self, name, gradient):
         """The same for a gradient that comes out of the layers."""
+        if self._is_gated(name, gradient):
+            return gradient
         return self._pass(name, gradient, lambda attached: attached.gate_gradient)
 
     def _pass(self, name, update, gate_of):
-        if self._is_gated(name, update):
-            return update
+        given = update
         for attached in self.attached:
             if name in attached.gated:
                 update = gate_of(attached)(name, update)
-        self._gated.add((name, update.name))
+        self._gated[name, update.name] = given
         return update
+
+    def _is_sent(self, name, update):
+        """Whether another process than that of variable `name` computes an update."""
+        return any(
+            task_of(v.device) != task_of(update.op.device)
+            for v in self.graph.get_collection("variables")
+            if v.op.name == name
+        )
 
     def _is_gated(self, name, update):
         while update.op.type == "Identity":

@@ -146,6 +146,10 @@ class TrialHook(tf.train.SessionRunHook):
                 self._run_trial(session, index, compressor, schedule)
                 due = schedule.next_due(self._done[index])
 
+    def on_trial(self):
+        """Called when a trial was done."""
+        return None
+
     def _run_trial(self, session, index, compressor, schedule):
         trial = self._done[index] + 1
         ratio = schedule.ratio(trial)
@@ -153,6 +157,7 @@ class TrialHook(tf.train.SessionRunHook):
         report = self._attachment.attached[index].run_trial(session, trial, ratio)
         seconds = time.time() - started
         self._done[index] = trial
+        self.on_trial()
         self._announce(
             f"{compressor.name}: trial {trial}/{schedule.num_trials} before step "
             f"{self._step + 1}: {report.headline(schedule.target)}, {seconds:.2f} s"

@@ -15,6 +15,7 @@ from ec_estimator.report.summary import Summary
 from ec_estimator.report.text import evaluation_line
 from ec_estimator.training.announce import announce
 from ec_estimator.training.checks import as_compressors
+from ec_estimator.training.evaluator import follower
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress
 
@@ -37,7 +38,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         on: what it evaluates, predicts and exports is what was trained.
 
     Returns:
-      As tf.estimator.train_and_evaluate: (evaluation, exports).
+      As tf.estimator.train_and_evaluate: (evaluation, exports); None on a cluster.
 
     Raises:
       CompressionError: an argument of another kind.
@@ -59,13 +60,13 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     )
     hooks = [_CheckGraph(estimator, train_spec.max_steps, eval_spec.exporters)]
     if model is not None:
-        _check_run(model, estimator.model_dir, train_spec.max_steps)
-        _check_configs(model, eval_spec.exporters)
-        # A user who goes on with the Estimator would export a model without ops that
-        # were trained, such as quantizers.
+        _check_run(model, estimator.model_dir, train_spec, eval_spec)
+        # A user who goes on with it would export a model without its quantizers.
         tf_private.set_model_fn(given, model_fn)
         if sys.stderr.isatty():
             hooks.append(ProgressBar(train_spec.max_steps))
+        if estimator.config.task_type == "evaluator":
+            estimator = follower(estimator, model.compressors)
     train_spec = train_spec._replace(hooks=(*train_spec.hooks, *hooks))
     results = tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)
     # Workers other than the one that does it all have none.
@@ -152,10 +153,13 @@ def _check_specs(train_spec, eval_spec):
             )
 
 
-def _check_run(model, model_dir, max_steps):
-    _check_steps({c.name: c.schedule for c in model.compressors}, max_steps)
+def _check_run(model, model_dir, train_spec, eval_spec):
+    schedules = {c.name: c.schedule for c in model.compressors}
+    _check_steps(schedules, train_spec.max_steps)
     # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
     model.check_start(model_dir)
+    configs = [compressor.config for compressor in model.compressors]
+    _check_exporters(eval_spec.exporters, lambda e: e.refuse_training(configs))
 
 
 def _check_steps(schedules, max_steps):
@@ -181,11 +185,6 @@ def _way_out(schedule, max_steps):
     if interval:
         return f"step_interval={interval} fits them into {max_steps} steps"
     return "no step_interval is short enough: set fewer num_trials, or train longer"
-
-
-def _check_configs(model, exporters):
-    configs = [compressor.config for compressor in model.compressors]
-    _check_exporters(exporters, lambda e: e.refuse_training(configs))
 
 
 def _check_exporters(exporters, refuse):

@@ -19,6 +19,7 @@ from ec_estimator.rewrite.serving import ServingSaver
 from ec_estimator.training.announce import announce_plan
 from ec_estimator.training.attachment import Attachment
 from ec_estimator.training.checks import as_compressors
+from ec_estimator.training.cluster import AwaitStart, chief_hooks
 from ec_estimator.training.hook import TrialHook, bind
 
 _TRAIN = tf.estimator.ModeKeys.TRAIN
@@ -128,7 +129,8 @@ class CompressedModel:
                 "as it was before it was compressed"
             )
         reader = self.check_start(config.model_dir)
-        if reader:
+        # On a cluster the chief alone restores it.
+        if reader and config.is_chief:
             reader.check()
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
@@ -141,16 +143,22 @@ class CompressedModel:
         attachment.finish(
             None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
         )
-        spec = spec._replace(train_op=_with(spec.train_op, attachment.train_ops))
-        if config.is_chief:
-            folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
-            bind(folder, attachment)
-            announce_plan(graph, attachment.plan)
-            hook = TrialHook(attachment, folder, config.model_dir)
-            spec = spec._replace(
-                training_chief_hooks=tuple(spec.training_chief_hooks) + (hook,)
-            )
-        return spec._replace(scaffold=_saving_state(spec.scaffold, attachment.state))
+        spec = spec._replace(
+            train_op=_with(spec.train_op, attachment.train_ops),
+            scaffold=_saving_state(spec.scaffold, attachment.state),
+        )
+        if not config.is_chief:
+            hooks = (*spec.training_hooks, AwaitStart(attachment))
+            return spec._replace(training_hooks=hooks)
+        folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
+        bind(folder, attachment)
+        announce_plan(graph, attachment.plan)
+        if config.num_worker_replicas > 1:
+            hooks = chief_hooks(config, attachment, folder, spec)
+        else:
+            hooks = [TrialHook(attachment, folder, config.model_dir)]
+        hooks = (*spec.training_chief_hooks, *hooks)
+        return spec._replace(training_chief_hooks=hooks)
 
     def check_start(self, model_dir):
         """A checkpoint that training would go on from must hold our state.
