@@ -152,7 +152,8 @@ def test_every_error_has_a_section_on_the_errors_page():
 WITH_PYTHON = [page for page in [README, *PAGES] if pages.python_blocks(page)]
 WITH_COMMANDS = [page for page in [README, *PAGES] if pages.commands(page)]
 # What these train others do as well; that their code is Python is checked always.
-SLOW = [ROOT / "docs" / name for name in ("training.md", "handoff.md", "sparsity.md")]
+_SLOW = ("training", "handoff", "pruning", "quantization", "sparsity")
+SLOW = [ROOT / "docs" / f"{name}.md" for name in _SLOW]
 
 
 def marked(page, slow):

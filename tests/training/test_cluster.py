@@ -11,8 +11,8 @@ from ec_estimator.graph.walk import run_with
 from ec_estimator.training.attachment import attach_to_finished_graph
 from ec_estimator.training.cluster import AwaitStart
 from ec_estimator.training.evaluator import follower, too_early
-from examples import movement_pruning
 from tests import models
+from tests.examples import movement
 from tests.quantization import sessions
 from tests.training import clusters
 from tests.training.runs import estimator, raw_model, sparsifier, specs, zeros
@@ -100,8 +100,9 @@ def test_a_worker_that_clips_pulls_a_byte_of_mask_for_each_weight(tmp_path):
 
 
 def test_what_a_compressor_does_with_gradients_is_done_on_workers(tmp_path):
-    compressor = movement_pruning.MovementPruner(movement_pruning.MovementConfig())
-    _, train_op = clusters.build("worker", *raw_model(), compressor, str(tmp_path))
+    _, train_op = clusters.build(
+        "worker", *raw_model(), movement.pruner(), str(tmp_path)
+    )
     run = [op.name for op in run_with([train_op])]
     assert any("movement" in name and "AssignSub" in name for name in run)
 
