@@ -28,7 +28,7 @@ test: lint engines ## Lint, then run all tests but the slow; PYTEST_ARGS="-k nam
 test-all: lint engines ## Lint, then run every test, property tests on many new examples
 	$(PYTEST) --hypothesis-profile=free $(PYTEST_ARGS) tests
 
-docs: .venv/.installed ## Write docs/settings.md and docs/api.md from the code
+docs: .venv/.installed ## Write settings.md, api.md and tables of measurements in docs/
 	.venv/bin/python -m docs.generate
 
 lint: .venv/.installed ## Check layout and style
