@@ -49,32 +49,17 @@ def html_page(report, compressors=(), outcome=None, comparison=None):
         change=change, decision=decision, thousands="{:,}".format
     )
     source = pkgutil.get_data(__package__, "page.html").decode()
-    sections = [
-        {
-            "title": title(made),
-            "totals": totals_line(made.totals),
-            "left_alone": made.left_alone,
-            "table": table(made.layers),
-            "plot": markupsafe.Markup(curve_plot(made.curves, made.units))
-            if made.curves
-            else "",
-        }
-        for made in compressors
-    ]
     return environment.from_string(source).render(
         title=_title(report, comparison),
         report=report,
         comparison=comparison,
-        comparison_table=comparison_table(comparison) if comparison else None,
-        comparison_plot=markupsafe.Markup(comparison_plot(comparison))
-        if comparison
-        else "",
         evaluation=evaluation_line(outcome.evaluation)
         if outcome and outcome.evaluation
         else "",
         next=outcome.next if outcome else "",
-        sections=sections,
+        sections=[_section(made, markupsafe.Markup) for made in compressors],
         **(_of_pruning(report, markupsafe.Markup) if report else {}),
+        **(_of_comparison(comparison, markupsafe.Markup) if comparison else {}),
     )
 
 
@@ -97,6 +82,25 @@ def _title(report, comparison):
     if comparison:
         return comparison.title
     return "Pruning report" if report else "Compression report"
+
+
+def _section(made, markup):
+    """What the page shows of a CompressorReport."""
+    return {
+        "title": title(made),
+        "totals": totals_line(made.totals),
+        "left_alone": made.left_alone,
+        "table": table(made.layers),
+        "plot": markup(curve_plot(made.curves, made.units)) if made.curves else "",
+    }
+
+
+def _of_comparison(comparison, markup):
+    """What the page shows of a Comparison, apart from itself."""
+    return {
+        "comparison_table": comparison_table(comparison),
+        "comparison_plot": markup(comparison_plot(comparison)),
+    }
 
 
 def _of_pruning(report, markup):

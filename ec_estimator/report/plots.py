@@ -72,13 +72,11 @@ def comparison_plot(comparison):
     figure = Figure(figsize=(_WIDTH, _PAIR * len(measures)))
     panels = figure.subplots(len(measures), 1, squeeze=False)[:, 0]
     for axis, measure in zip(panels, measures):
-        axis.barh((0, 1), (measure.before, measure.after), color=(_GREY, _BLUE))
-        for row, (number, text) in enumerate(
-            zip((measure.before, measure.after), measure.texts)
-        ):
-            axis.annotate(
-                f" {text} {measure.unit}".rstrip(), (number, row), va="center"
-            )
+        numbers = measure.before, measure.after
+        axis.barh((0, 1), numbers, color=(_GREY, _BLUE))
+        for row, (number, text) in enumerate(zip(numbers, measure.texts)):
+            text = f" {text} {measure.unit}".rstrip()
+            axis.annotate(text, (number, row), va="center", fontsize=8)
         _label(axis, measure.name, measure.unit)
         # Room for the numbers beside the bars.
         axis.margins(x=0.2)
@@ -140,11 +138,15 @@ def _bars(axis, title, unit, before, after):
 
 def _label(axis, title, unit):
     """What horizontal bars stand for."""
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, FuncFormatter
 
+    large = EngFormatter(sep="")
     axis.set_title(title, fontsize=9, loc="left")
     axis.set_xlabel(unit, fontsize=7)
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    # Not "500m" of milliseconds.
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x:.3g}" if x < 1000 else large(x))
+    )
     axis.tick_params(labelsize=7)
     axis.locator_params(axis="x", nbins=4)
     _open(axis)

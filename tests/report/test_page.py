@@ -99,6 +99,14 @@ def test_a_comparison_is_on_the_page_as_a_table_and_as_bars(report):
     assert ["conv/Conv2D", "Conv2D"] in [row[:2] for row in parsed.rows]
 
 
+def test_axes_have_no_thousandths_of_milliseconds(report):
+    measurement = dataclasses.replace(
+        report.measurement, latencies=(Latency(1, 0.4, 0.2),)
+    )
+    said = texts(html_page(dataclasses.replace(report, measurement=measurement)))
+    assert "0.2" in said and "200m" not in said
+
+
 def test_a_comparison_as_text():
     assert format_comparison(COMPARISON).splitlines() == [
         "             dense  small",
