@@ -31,7 +31,7 @@ test-all: lint engines ## Lint, then run every test, property tests on many new 
 test-clients: .venv-clients/.installed ## Compress models of other packages from PyPI
 	.venv-clients/bin/python -m pytest $(PYTEST_ARGS) tests/clients
 
-docs: .venv/.installed ## Write docs/settings.md and docs/api.md from the code
+docs: .venv/.installed ## Write settings.md, api.md and tables of measurements in docs/
 	.venv/bin/python -m docs.generate
 
 lint: .venv/.installed ## Check layout and style

@@ -1,4 +1,4 @@
-"""Writes settings.md and api.md from the code.
+"""Writes settings.md and api.md from the code, and figures into other pages.
 
     python -m docs.generate
 """
@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 import ec_estimator as ec
+from docs import latency
 
 FOLDER = Path(__file__).resolve().parent
 ALGORITHMS = (ec.Sparsifier, ec.Pruner, ec.LSQQuantizer)
@@ -132,7 +133,25 @@ def _doc(name, thing):
     return f"```text\n{call}\n\n{inspect.getdoc(thing)}\n```"
 
 
-PAGES = {"settings.md": settings, "api.md": reference}
+# Around what stands in a page that is written by hand.
+BEGIN = "<!-- Made from the benchmark's results by `make docs`. -->"
+END = "<!-- End of what is made. -->"
+
+
+def with_table(page, table):
+    """The page as it is, with this table between BEGIN and END."""
+    text = (FOLDER / page).read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+
+
+PAGES = {
+    "settings.md": settings,
+    "api.md": reference,
+    "handoff.md": lambda: with_table("handoff.md", latency.speeds()),
+    "measurements.md": lambda: with_table("measurements.md", latency.milliseconds()),
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

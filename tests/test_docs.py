@@ -1,10 +1,11 @@
 """The pages in docs/ say what the code is, and what they show runs."""
 import ast
+import json
 import re
 
 import pytest
 
-from docs import generate
+from docs import generate, latency
 from tests import pages
 from tests.test_layering import FILES, LAYERS, PACKAGE, ROOT
 
@@ -101,6 +102,28 @@ def test_every_link_leads_somewhere(page):
 def test_a_page_that_is_made_from_the_code_is_up_to_date(name, make):
     page = (generate.FOLDER / name).read_text(encoding="utf-8")
     assert page == make(), "run 'make docs'"
+
+
+def test_figures_are_those_of_the_results(tmp_path, monkeypatch):
+    rows = [
+        {"net": net, "form": form, "engine": "mnn", "ms": ms}
+        for net, form, ms in (
+            ("resnet20", "float", 3.0),
+            ("resnet20", "int8", 1.2345),
+            ("dense", "float", 1.0),
+            ("dense", "int8", 2.0),
+            ("dense", "sparse", 0.5),
+        )
+    ]
+    monkeypatch.setattr(latency, "RESULTS", tmp_path / "results.json")
+    latency.RESULTS.write_text(json.dumps({"rows": rows}))
+    assert latency.milliseconds().splitlines() == [
+        "|  |  | float | int8, fused | 70 % sparse |",
+        "| --- | --- | --- | --- | --- |",
+        "| ResNet-20, 32 x 32 | MNN | 3 | 1.23 |  |",
+        "| dense, 3 x 2048 | MNN | 1 | 2 | 0.5 |",
+    ]
+    assert latency.speeds().splitlines()[2:] == ["| `mnn` | 0.5 to 2.4 | 2 |"]
 
 
 def test_the_reference_has_signature_and_docstring_and_no_address():

@@ -5,7 +5,13 @@ Needs jinja2 and matplotlib, the extra `ec_estimator[report]`; imported on use.
 import pkgutil
 
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.report.plots import curve_plot, latency_plot, layer_plot
+from ec_estimator.report.comparison import comparison_table
+from ec_estimator.report.plots import (
+    comparison_plot,
+    curve_plot,
+    latency_plot,
+    layer_plot,
+)
 from ec_estimator.report.text import (
     change,
     conditions,
@@ -18,25 +24,22 @@ from ec_estimator.report.text import (
 )
 
 
-def html_page(report, compressors=(), outcome=None):
+def html_page(report, compressors=(), outcome=None, comparison=None):
     """The page's text; it refers to nothing outside of itself.
 
     Args:
       report: data.PruningReport, or None.
       compressors: [run.CompressorReport].
       outcome: run.Outcome, or None.
+      comparison: comparison.Comparison of what came out, or None.
 
     Raises:
       CompressionError: jinja2 or matplotlib is not installed.
     """
-    try:
-        import jinja2
-        import markupsafe
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise CompressionError(
-            f"the HTML report needs {error.name}: pip install 'ec_estimator[report]'"
-        ) from error
+    check_packages()
+    import jinja2
+    import markupsafe
+
     # Layers are named by whoever wrote the model: nothing gets in unescaped but the
     # plots, whose text matplotlib escapes.
     environment = jinja2.Environment(
@@ -46,28 +49,58 @@ def html_page(report, compressors=(), outcome=None):
         change=change, decision=decision, thousands="{:,}".format
     )
     source = pkgutil.get_data(__package__, "page.html").decode()
-    sections = [
-        {
-            "title": title(made),
-            "totals": totals_line(made.totals),
-            "left_alone": made.left_alone,
-            "table": table(made.layers),
-            "plot": markupsafe.Markup(curve_plot(made.curves, made.units))
-            if made.curves
-            else "",
-        }
-        for made in compressors
-    ]
     return environment.from_string(source).render(
-        title="Pruning report" if report else "Compression report",
+        title=_title(report, comparison),
         report=report,
+        comparison=comparison,
         evaluation=evaluation_line(outcome.evaluation)
         if outcome and outcome.evaluation
         else "",
         next=outcome.next if outcome else "",
-        sections=sections,
+        sections=[_section(made, markupsafe.Markup) for made in compressors],
         **(_of_pruning(report, markupsafe.Markup) if report else {}),
+        **(_of_comparison(comparison, markupsafe.Markup) if comparison else {}),
     )
+
+
+def check_packages():
+    """Asked before minutes are spent on what the page should show.
+
+    Raises:
+      CompressionError: jinja2 or matplotlib is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise CompressionError(
+            f"the HTML report needs {error.name}: pip install 'ec_estimator[report]'"
+        ) from error
+
+
+def _title(report, comparison):
+    if comparison:
+        return comparison.title
+    return "Pruning report" if report else "Compression report"
+
+
+def _section(made, markup):
+    """What the page shows of a CompressorReport."""
+    return {
+        "title": title(made),
+        "totals": totals_line(made.totals),
+        "left_alone": made.left_alone,
+        "table": table(made.layers),
+        "plot": markup(curve_plot(made.curves, made.units)) if made.curves else "",
+    }
+
+
+def _of_comparison(comparison, markup):
+    """What the page shows of a Comparison, apart from itself."""
+    return {
+        "comparison_table": comparison_table(comparison),
+        "comparison_plot": markup(comparison_plot(comparison)),
+    }
 
 
 def _of_pruning(report, markup):

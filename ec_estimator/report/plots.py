@@ -4,6 +4,7 @@ import io
 _GREY, _BLUE = "#c9ced6", "#2f6fb0"
 _ROW, _MARGIN = 0.24, 1.1  # inches of height
 _PANEL = 1.4  # inches of a curve's height
+_PAIR = 1.05  # inches of height of two bars with title and unit
 _WIDTH, _LETTER = 8.5, 0.055  # inches of width
 
 
@@ -33,7 +34,8 @@ def layer_plot(report):
     for row, layer in enumerate(layers):
         if layer.at_minimum:
             axes[0].annotate("  minimum", (layer.channels.before, row), fontsize=6)
-    _name_rows(axes, names)
+    _name_rows(axes[0], names)
+    _legend(axes[-1])
     return _svg(figure)
 
 
@@ -53,7 +55,32 @@ def latency_plot(measurement):
         [r.before for r in rows],
         [r.after for r in rows],
     )
-    _name_rows([axis], names)
+    _name_rows(axis, names)
+    _legend(axis)
+    return _svg(figure)
+
+
+def comparison_plot(comparison):
+    """SVG: a panel for each measure, with a bar for each of the two models.
+
+    Args:
+      comparison: comparison.Comparison.
+    """
+    from matplotlib.figure import Figure
+
+    measures = comparison.measures
+    figure = Figure(figsize=(_WIDTH, _PAIR * len(measures)))
+    panels = figure.subplots(len(measures), 1, squeeze=False)[:, 0]
+    for axis, measure in zip(panels, measures):
+        numbers = measure.before, measure.after
+        axis.barh((0, 1), numbers, color=(_GREY, _BLUE))
+        for row, (number, text) in enumerate(zip(numbers, measure.texts)):
+            text = f" {text} {measure.unit}".rstrip()
+            axis.annotate(text, (number, row), va="center", fontsize=8)
+        _label(axis, measure.name, measure.unit)
+        # Room for the numbers beside the bars.
+        axis.margins(x=0.2)
+        _name_rows(axis, comparison.names)
     return _svg(figure)
 
 
@@ -102,27 +129,39 @@ def _figure(columns, height, names):
 
 
 def _bars(axis, title, unit, before, after):
-    from matplotlib.ticker import EngFormatter
-
     rows = range(len(before))
     axis.barh(rows, before, 0.8, color=_GREY, label="whole")
     axis.barh(rows, after, 0.45, color=_BLUE, label="small")
+    _label(axis, title, unit)
+    axis.margins(y=0.01)
+
+
+def _label(axis, title, unit):
+    """What horizontal bars stand for."""
+    from matplotlib.ticker import EngFormatter, FuncFormatter
+
+    large = EngFormatter(sep="")
     axis.set_title(title, fontsize=9, loc="left")
     axis.set_xlabel(unit, fontsize=7)
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    # Not "500m" of milliseconds.
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x:.3g}" if x < 1000 else large(x))
+    )
     axis.tick_params(labelsize=7)
     axis.locator_params(axis="x", nbins=4)
-    axis.margins(y=0.01)
     _open(axis)
 
 
-def _name_rows(axes, names):
-    axes[0].set_yticks(range(len(names)))
+def _name_rows(axis, names):
+    axis.set_yticks(range(len(names)))
     # A dollar would start a formula.
-    axes[0].set_yticklabels([name.replace("$", r"\$") for name in names])
-    axes[0].invert_yaxis()
+    axis.set_yticklabels([name.replace("$", r"\$") for name in names])
+    axis.invert_yaxis()
+
+
+def _legend(axis):
     # Above the bars, right of the title.
-    axes[-1].legend(
+    axis.legend(
         fontsize=7, frameon=False, ncol=2, loc="lower right", bbox_to_anchor=(1, 1)
     )
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import ec_estimator as ec
+from ec_estimator.report.comparison import Comparison, Measure, format_comparison
 from ec_estimator.report.data import Latency, Measurement, pruning_report
 from ec_estimator.report.page import html_page
 from ec_estimator.report.run import CompressorReport, Outcome
@@ -69,6 +70,50 @@ def test_there_is_a_plot_of_layers_and_one_of_latency(report):
 def texts(page):
     """What its plots say; matplotlib draws letters, and has the text beside them."""
     return re.findall("<!-- (.*?) -->", page)
+
+
+COMPARISON = Comparison(
+    "Dense <and> small",
+    ("dense", "small"),
+    "7 images",
+    (
+        Measure("accuracy", "", 0.995, 0.99, digits=3),
+        Measure("file", "bytes", 4000, 1000, gain="less"),
+    ),
+)
+
+
+def test_a_comparison_is_on_the_page_as_a_table_and_as_bars(report):
+    page = html_page(report, comparison=COMPARISON)
+    parsed = Parser(page)
+    assert parsed.rows[:3] == [
+        ["", "dense", "small", ""],
+        ["accuracy", "0.995", "0.990", ""],
+        ["file, bytes", "4,000", "1,000", "4.0 x less"],
+    ]
+    assert parsed.tags.count("svg") == 3
+    said = [text.strip() for text in texts(page)]
+    for text in ("accuracy", "0.990", "file", "4,000 bytes", "dense", "small"):
+        assert text in said
+    assert "<h1>Dense &lt;and&gt; small</h1>" in page and "<p>7 images</p>" in page
+    assert ["conv/Conv2D", "Conv2D"] in [row[:2] for row in parsed.rows]
+
+
+def test_axes_have_no_thousandths_of_milliseconds(report):
+    measurement = dataclasses.replace(
+        report.measurement, latencies=(Latency(1, 0.4, 0.2),)
+    )
+    said = texts(html_page(dataclasses.replace(report, measurement=measurement)))
+    assert "0.2" in said and "200m" not in said
+
+
+def test_a_comparison_as_text():
+    assert format_comparison(COMPARISON).splitlines() == [
+        "             dense  small",
+        "-----------  -----  -----  ----------",
+        "accuracy     0.995  0.990",
+        "file, bytes  4,000  1,000  4.0 x less",
+    ]
 
 
 def test_axes_have_units(report):
