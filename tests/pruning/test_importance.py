@@ -134,16 +134,30 @@ def first_importance(folder, optimizer):
     return checkpoint(str(folder))["ec_estimator/pruning/importance"]
 
 
+@pytest.fixture(scope="module")
+def plain_importance(tmp_path_factory):
+    return first_importance(tmp_path_factory.mktemp("plain"), OPTIMIZERS["plain"][0])
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_importance_is_that_of_the_loss_whatever_the_optimizer_does(name, tmp_path):
+def test_importance_is_that_of_the_loss_whatever_the_optimizer_does(
+    name, plain_importance, tmp_path
+):
     optimizer, scale = OPTIMIZERS[name]
-    expected = first_importance(tmp_path / "plain", OPTIMIZERS["plain"][0])
+    expected = plain_importance
     actual = first_importance(tmp_path / "other", optimizer)
     assert np.count_nonzero(expected) > 10
     np.testing.assert_allclose(actual, scale * expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+# The twin of the slow ones is the same with Adam, and their importance above.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "adam"))
+        for name in OPTIMIZERS
+    ],
+)
 def test_pruning_ends_at_the_target_whatever_the_optimizer(name, tmp_path):
     run(tmp_path, residual, pruner(), optimizer=OPTIMIZERS[name][0])
     values = checkpoint(str(tmp_path))

@@ -70,7 +70,11 @@ def test_a_chain_needs_the_getter_alone(pruned):
             close(run_new(network(tf.constant(batch), False)), logits)
 
 
-@pytest.mark.parametrize("name", ["slim_resnet_v1", "slim_resnet_v2"])
+# The other slim network is its twin.
+@pytest.mark.parametrize(
+    "name",
+    ["slim_resnet_v1", pytest.param("slim_resnet_v2", marks=pytest.mark.slow)],
+)
 def test_a_shortcut_that_the_getter_is_asked_for_is_refused(name, pruned):
     folder, network, batch, _ = pruned(name)
     helper = ec.GapFinetune(folder)

@@ -109,10 +109,17 @@ OF_EVERY_RATIO = ("vgg",)
 LARGE = ("slim_resnet_v1", "slim_resnet_v2", "transformer")
 
 
+# Twins: vgg, residual, and the literals of test_gap_finetune.
+HAVE_A_TWIN = (
+    *("dense_net", "raw", "placeholder", "squeeze_and_excite"),
+    *("literal_squeeze_and_excite", "computes_with_counts"),
+)
+
+
 def ratios(name):
     for ratio in (0.1, 0.5, 0.9, 1.0):
         repeats = ratio != 0.5 and name not in OF_EVERY_RATIO
-        is_slow = repeats or name in LARGE
+        is_slow = repeats or name in LARGE or name in HAVE_A_TWIN
         yield pytest.param(name, ratio, marks=[pytest.mark.slow] * is_slow)
 
 
