@@ -25,6 +25,7 @@ FORMS = {
     "int8_winograd": "int8, Winograd",
     "sparse": "70 % sparse",
     "ort_static": "int8 by ONNX Runtime's quantizer",
+    "ort_static_unsigned": "the same, uint8 activations",
 }
 
 

@@ -7,7 +7,8 @@ ratio to the same engine's float. Models have values of two training steps on no
 latency does not depend on them. A row is written as soon as it is known; rows that are
 there are not run again. `make docs` writes them into the documentation.
 
-ort_static is the float model after ONNX Runtime's own static quantizer. sparse is 70 %
+ort_static is the float model after ONNX Runtime's own static quantizer, unsigned: with
+uint8 activations. sparse is 70 %
 in blocks of (1, 4).
 """
 import os
@@ -87,6 +88,9 @@ FORMS = {
     "int8": Form({**ONNX, **MNN}, quantizer(**FUSED)),
     "int8_signed": Form(ONNX, quantizer(signed=True)),
     "ort_static": Form({"onnxruntime": OrtStaticFormat}, nets=RESNETS),
+    "ort_static_unsigned": Form(
+        {"onnxruntime": lambda: OrtStaticFormat("QUInt8")}, nets=RESNETS
+    ),
     "pruned_float": Form(ONNX, is_pruned=True),
     "pruned_int8": Form(ONNX, quantizer(**FUSED), is_pruned=True),
     "int8_winograd": Form(

@@ -14,11 +14,16 @@ SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ort_quantize.
 
 class OrtStaticFormat(OnnxFormat):
     """The float model's ONNX file after onnxruntime.quantization.quantize_static,
-    calibrated with all samples."""
+    calibrated with all samples.
 
-    def __init__(self):
+    Args:
+      activations: "QInt8" or "QUInt8".
+    """
+
+    def __init__(self, activations="QInt8"):
         super().__init__("onnxruntime")
         self.name = "ort_static"
+        self._activations = activations
 
     def write(self, model, signature, folder, samples):
         files = super().write(model, signature, folder, samples)
@@ -27,8 +32,9 @@ class OrtStaticFormat(OnnxFormat):
             calibration = os.path.join(place, "calibration.npz")
             np.savez(calibration, **samples)
             quantized = os.path.join(place, FILE)
+            files_of = [path, quantized, calibration]
             subprocess.check_call(
-                [*python_of("onnxruntime"), SCRIPT, path, quantized, calibration]
+                [*python_of("onnxruntime"), SCRIPT, *files_of, self._activations]
             )
             shutil.move(quantized, path)
         return files

@@ -23,7 +23,10 @@ FORMATS = {
     "tflite": FLOAT,
 }
 # Of each kind one in `make test`: float and integers, small and whole.
-QUICK = {("embeddings", "pruned_int8", "onnx_onnxruntime"), ("embeddings", "sparse", "mnn")}
+QUICK = {
+    ("embeddings", "pruned_int8", "onnx_onnxruntime"),
+    ("embeddings", "sparse", "mnn"),
+}
 CASES = [
     pytest.param(
         *case,
