@@ -18,6 +18,7 @@ demo: .venv/.installed ## Train, compress and report on a small data set
 	.venv/bin/python -m examples.digits
 
 handoff: .venv/.installed engines ## Prune, quantize and serve it in ONNX Runtime
+	rm -rf demo_handoff
 	.venv/bin/python -m examples.digits_handoff
 
 engines: .venv-engines/.installed ## Install ONNX Runtime, OpenVINO and TensorRT-RTX

@@ -363,3 +363,34 @@ def test_what_is_cut_leaves_the_models_own_names_free(taken, tmp_path):
     )
     rows = list(estimator.predict(lambda: input_fn().take(1), ["logits"]))
     np.testing.assert_allclose(small, [row["logits"] for row in rows], 1e-5, 1e-5)
+
+
+def test_a_mode_may_lack_a_head_that_is_whole(tmp_path):
+    """A head that only predicts, and that no channel of the trunk reaches."""
+    folder = str(tmp_path / "pruned")
+
+    def model_fn(features, labels, mode):
+        x = tf.layers.flatten(features["x"])
+        h = tf.layers.dense(x, 12, tf.nn.relu, name="trunk")
+        logits = tf.layers.dense(h, models.CLASSES, name="logits")
+        if mode == tf.estimator.ModeKeys.PREDICT:
+            whole = tf.layers.dense(x, 2, name="whole")
+            return tf.estimator.EstimatorSpec(mode, {"a": logits, "b": whole})
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        step = tf.train.get_global_step()
+        if mode == tf.estimator.ModeKeys.TRAIN:
+            # There to be trained elsewhere.
+            tf.layers.dense(x, 2, name="whole")
+        train_op = tf.train.GradientDescentOptimizer(0.1).minimize(loss, step)
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+    input_fn = models.dataset((8, 8, 3))
+    pruner = ec.Pruner(ec.PrunerConfig(0.5, step_interval=1, num_trials=1))
+    tf.estimator.Estimator(ec.compress(model_fn, pruner), folder).train(
+        input_fn, max_steps=2
+    )
+    small = tf.estimator.Estimator(
+        ec.finetune(model_fn, folder), str(tmp_path / "small")
+    ).train(input_fn, max_steps=1)
+    assert np.isfinite(small.evaluate(input_fn, steps=1)["loss"])
+    assert small.get_variable_value("trunk/kernel").shape[1] < 12
