@@ -7,7 +7,7 @@ CHECKPOINT: folder of a dense ResNet-20. DATA_DIR: the TFRecords. Each method st
 from the same weights.
 
 float: they, as they are. ort_static: quantized by ONNX Runtime's static quantizer,
-calibrated with training images. lsq: trained at 8 bits. float_trained and
+calibrated with training images, activations uint8. lsq: trained at 8 bits. float_trained and
 ort_static_trained: the same as the first two after as many steps in float, so that what
 training alone does is seen. A row is written as soon as it is known; rows that are
 there are not run again.
@@ -56,10 +56,10 @@ def in_float(model_fn):
 # method: (what is trained, or None; format).
 METHODS = {
     "float": (None, ONNX),
-    "ort_static": (None, OrtStaticFormat),
+    "ort_static": (None, lambda: OrtStaticFormat("QUInt8")),
     "lsq": (quantized, ONNX),
     "float_trained": (in_float, ONNX),
-    "ort_static_trained": (in_float, OrtStaticFormat),
+    "ort_static_trained": (in_float, lambda: OrtStaticFormat("QUInt8")),
 }
 flags.DEFINE_list("methods", list(METHODS), "what runs")
 
