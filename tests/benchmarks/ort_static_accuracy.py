@@ -7,10 +7,10 @@ CHECKPOINT: folder of a dense ResNet-20. DATA_DIR: the TFRecords. Each method st
 from the same weights.
 
 float: they, as they are. ort_static: quantized by ONNX Runtime's static quantizer,
-calibrated with training images, activations uint8. lsq: trained at 8 bits. float_trained and
-ort_static_trained: the same as the first two after as many steps in float, so that what
-training alone does is seen. A row is written as soon as it is known; rows that are
-there are not run again.
+calibrated with training images, activations uint8. lsq: trained at 8 bits.
+float_trained and ort_static_trained: the same as the first two after as many steps in
+float, so that what training alone does is seen. A row is written as soon as it is
+known; rows that are there are not run again.
 """
 import os
 import tempfile

@@ -63,7 +63,8 @@ def embeddings(x, training):
 def transformer(x, training):
     """Reads the rows of an image as words."""
     del training
-    return tf.layers.dense(encoder(tf.squeeze(x, [3]), 32, 4), 10, name="head")
+    words = tf.squeeze(x, [3]) + tf.get_variable("positions", x.shape[1:3])
+    return tf.layers.dense(encoder(words, 32, 4), 10, name="head")
 
 
 def u_net(x, training):
