@@ -95,7 +95,12 @@ class TFLiteFormat(Format):
         ends = read_io(folder)
         path = os.path.join(folder, _MODEL)
         interpreter = tf.lite.Interpreter(path)
-        interpreter.allocate_tensors()
+        try:
+            interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise ExportError(
+                f"tflite: the interpreter refuses what the converter made: {error}"
+            ) from error
         arrays = {detail["name"]: detail for detail in interpreter.get_input_details()}
         batch = min(detail["shape"][0] for detail in arrays.values())
         places = {

@@ -101,7 +101,8 @@ class Addresses:
         if layer is not None and not is_state(op.name):
             self._found[op] = address = self._of_layer(op, layer)
             return self._mark(address.own if layer.kernel else address.near, address)
-        if op.type in LOOKUPS and op.inputs:
+        # Of integers: a size that is taken from a shape, in some modes.
+        if op.type in LOOKUPS and op.inputs and op.outputs[0].dtype.is_floating:
             return self._table(origin(op.inputs[0]).name)
         marks = nonlinearities = 0
         for source in sources:

@@ -144,3 +144,17 @@ def test_damaged_names_are_an_error(text, tmp_path):
     (tmp_path / "io.json").write_text(text)
     with pytest.raises(ExportError, match="io.json' is damaged"):
         TFLiteFormat().run(str(tmp_path), {})
+
+
+def test_what_its_interpreter_refuses_is_an_error(tmp_path):
+    """The converter takes the sum of a squeezed tensor for one of the whole."""
+
+    def build(x):
+        y = tf.squeeze(x, [3]) + tf.ones([16, 16])
+        return {"y": tf.reshape(y, [1, 256])}
+
+    model = by_hand(build, (None, 16, 16, 1))
+    inputs = {"scope/x:y": np.ones([1, 16, 16, 1], np.float32)}
+    TFLiteFormat().write(model, "served", str(tmp_path), inputs)
+    with pytest.raises(ExportError, match="tflite: the interpreter refuses what"):
+        TFLiteFormat().run(str(tmp_path), inputs)

@@ -156,6 +156,14 @@ class TestProducts:
             predicted(estimator, named), predicted(estimator, SEQUENCES), atol=1e-5
         )
 
+    def test_are_the_same_with_a_batch_that_only_training_knows(self, tmp_path):
+        """Dense layers then read no shapes, and gather no sizes."""
+        known = dataset(x=normal(4, 8), static=True)
+        estimator = trained(mode_models.attention(), tmp_path, known)
+        assert_quantized_everywhere(
+            estimator, SEQUENCES, QUARTETS, ATTENTION, products=2
+        )
+
     def test_are_the_same_with_dropout_and_residuals(self, tmp_path):
         assert_quantized_everywhere(
             trained(mode_models.attention_with_dropout, tmp_path, SEQUENCES),
