@@ -147,7 +147,9 @@ def test_what_is_forbidden_is_found(line, found):
 PRIVATE = ("tensorflow.python", "tensorflow_core", "tensorflow_estimator")
 OF_NAMED_TUPLES = ("_replace", "_asdict", "_fields", "_make")
 OURS = ("self", "cls")
-DOORS = ("ec_estimator.core.tf_private", "ec_estimator.core.tf_imports")
+DOORS = tuple(
+    f"ec_estimator.core.tf_{name}" for name in ("private", "imports", "creators")
+)
 
 
 def private_names(tree):

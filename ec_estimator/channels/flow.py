@@ -7,6 +7,7 @@ from ec_estimator.channels.labels import Labels
 from ec_estimator.channels.operands import Fillers, is_zero_with
 from ec_estimator.channels.rules import RULES, SHAPE_OPERAND
 from ec_estimator.channels.values import Values
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.graph.imported import imported_ops
 from ec_estimator.graph.layers import fed_ops
 from ec_estimator.graph.op_types import VARIABLE_OPS
@@ -79,14 +80,19 @@ class Flow:
         dtype = tf.as_dtype(op.get_attr("dtype"))
         if not dtype.is_floating or not shape.is_fully_defined():
             return
+        name = variable_name(op)
+        if name in self.born:
+            # Another replica's copy.
+            self.put(op.outputs[0], self.born[name])
+            return
         table = is_looked_up(op)
         axes = []
         for axis, size in enumerate(shape.as_list()):
             # A vocabulary has no channels, and may be huge.
             vocabulary = table and axis == 0
-            axes.append(None if vocabulary else self.new(size, (op.name, axis)))
-        self.born[op.name] = axes
-        self.shapes[op.name] = tuple(shape.as_list())
+            axes.append(None if vocabulary else self.new(size, (name, axis)))
+        self.born[name] = axes
+        self.shapes[name] = tuple(shape.as_list())
         self.put(op.outputs[0], axes)
 
     def new(self, size, birth=None):

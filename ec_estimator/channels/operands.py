@@ -2,6 +2,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.graph.op_types import (
     CASTS,
     FAKE_QUANTIZES,
@@ -57,7 +58,7 @@ def is_zero_with(tensor, names):
 
     def is_zero(op):
         if op.type in VARIABLE_OPS:
-            return op.name in names
+            return variable_name(op) in names
         if op.type not in _ZERO_KEEPING:
             return False
         if op not in known:

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.channels.groups import Channels, find_channels
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.model_fn import ModelFn
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.survey import survey
 from ec_estimator.graph.variables import checkpoint_name
 
@@ -137,7 +138,7 @@ def channel_groups(model_fn, features, labels=None, params=None):
     channels = find_channels(seen.graph, seen.outputs)
     names = {
         variable.op.name: checkpoint_name(variable)
-        for variable in seen.graph.get_collection("variables")
+        for variable in variables_of(seen.graph)
     }
     parts = {}
     for name, axes in channels.axes.items():

@@ -9,6 +9,7 @@ from typing import Dict, NamedTuple, Tuple
 
 from ec_estimator.channels.flow import Flow
 from ec_estimator.channels.groups import Reading, in_order
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.graph.op_types import ASSIGNMENTS
 from ec_estimator.graph.variables import initializers
 from ec_estimator.graph.walk import ancestors, descendants, origin
@@ -84,6 +85,8 @@ def _unite_written(flow, op):
     """An assignment binds a variable to what it writes, such as the moving mean of a
     batch norm to the channels it is the mean of."""
     target, update = origin(op.inputs[0]), op.inputs[ASSIGNMENTS[op.type]]
-    for vector, written in zip(flow.born.get(target.name, ()), flow.axes(update)):
+    for vector, written in zip(
+        flow.born.get(variable_name(target), ()), flow.axes(update)
+    ):
         if vector is not None and written is not None and len(vector) == len(written):
             flow.labels.unite(vector, written)

@@ -5,6 +5,8 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.replicas import first
+from ec_estimator.core.tf_creators import no_creators
 
 SCOPE = "ec_estimator"
 _MADE = "made"
@@ -22,16 +24,17 @@ def create_variable(name, shape, dtype, value, beside=None, use_resource=False):
     Works wherever it is called from: inside name scopes, conditionals and loops of
     user code, and under a device function. `beside` is a variable to be placed with
     (a mask has to live on its kernel's parameter server); without it the state of a
-    cluster is where the global step is, so that all processes agree. With
-    `use_resource` what was read is not changed by a later write in the same training
-    step; a mask needs none of that: an update that lands should meet the newest.
+    cluster is where the global step is, so that all processes agree. The replicas of a
+    distribution strategy share it. With `use_resource` what was read is not changed by
+    a later write in the same training step; a mask needs none of that: an update that
+    lands should meet the newest.
     """
     graph = tf.get_default_graph()
     place = beside.op if beside is not None else None
     device = "" if beside is not None else _global_step_task()
     with tf.init_scope(), tf.name_scope(None), graph.colocate_with(
         place, True
-    ), tf.device(device):
+    ), tf.device(device), no_creators(graph):
         variable = tf.Variable(
             lambda: _uniform(shape, dtype, value),
             trainable=False,
@@ -46,7 +49,7 @@ def create_variable(name, shape, dtype, value, beside=None, use_resource=False):
 
 def _global_step_task():
     step = tf.train.get_global_step()
-    return "" if step is None else task_of(step.device)
+    return "" if step is None else task_of(first(step).device)
 
 
 def _uniform(shape, dtype, value):

@@ -7,6 +7,7 @@ layer's output gets to the next.
 import hashlib
 from typing import NamedTuple
 
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.op_types import LOOKUPS, SHAPE_OPS
 from ec_estimator.graph.stand_ins import original_of
@@ -103,7 +104,7 @@ class Addresses:
             return self._mark(address.own if layer.kernel else address.near, address)
         # Of integers: a size that is taken from a shape, in some modes.
         if op.type in LOOKUPS and op.inputs and op.outputs[0].dtype.is_floating:
-            return self._table(origin(op.inputs[0]).name)
+            return self._table(variable_name(origin(op.inputs[0])))
         marks = nonlinearities = 0
         for source in sources:
             # In a loop that was not cut, as one of a graph that was imported.

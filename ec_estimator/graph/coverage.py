@@ -4,6 +4,7 @@ import dataclasses
 from typing import Dict
 
 from ec_estimator.core.columns import columns
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.fold import fold
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.graph.walk import is_looked_up
@@ -44,7 +45,7 @@ def other_variables(graph, layers):
     """The Others of a graph with these graph.layers.Layer."""
     kernels = {part for layer in layers if layer.kernel for part in layer.kernel.parts}
     tables, remaining = {}, 0
-    for variable in graph.get_collection("trainable_variables"):
+    for variable in variables_of(graph, "trainable_variables"):
         # A shape that is not known counts nothing.
         size = variable.shape.num_elements() or 0
         if variable.op.name in kernels:

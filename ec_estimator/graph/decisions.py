@@ -1,6 +1,7 @@
 """What compressors decide about a model's layers, and how most of them do it."""
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.coverage import COMPRESSED
 from ec_estimator.graph.layers import Layer
 from ec_estimator.graph.scopes import scope_reason
@@ -51,7 +52,7 @@ def refusals(graph, layers, outputs):
     served = None
     if outputs is not None:
         served = {op.name for op in ancestors(outputs)}
-    trainable = {v.op.name for v in graph.get_collection("trainable_variables")}
+    trainable = {v.op.name for v in variables_of(graph, "trainable_variables")}
     reasons = [_refusal(layer, served, trainable) for layer in layers]
     return _without_embeddings(graph, layers, reasons)
 

@@ -1,5 +1,6 @@
 """Which part of a graph was imported, and so has the same sizes every time."""
 from ec_estimator.core import tf_imports
+from ec_estimator.core.replicas import variables_of
 
 
 def imported_ops(graph):
@@ -7,7 +8,7 @@ def imported_ops(graph):
 
     A graph that was imported whole has none: its code is elsewhere, and builds it.
     """
-    variables = graph.get_collection("variables")
+    variables = variables_of(graph)
     if all(tf_imports.is_imported(variable.op) for variable in variables):
         return frozenset()
     return frozenset(op for op in graph.get_operations() if tf_imports.is_imported(op))

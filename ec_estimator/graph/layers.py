@@ -6,6 +6,7 @@ from typing import Optional, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.graph.op_types import (
     CASTS,
     FAKE_QUANTIZES,
@@ -206,7 +207,7 @@ def _trace(tensor):
     tensor = original_of(tensor)
     op = tensor.op
     if op.type in VARIABLE_OPS:
-        return [(op.name, _variable_shape(op))], 0, ()
+        return [(variable_name(op), _variable_shape(op))], 0, ()
     if op.type in _PASS_THROUGH:
         return _trace(op.inputs[0])
     if op.type in RESHAPES:

@@ -2,6 +2,7 @@
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.op_types import APPLIES, CALLS, SPARSE_APPLIES
@@ -33,7 +34,7 @@ def model_variables(graph):
     others = optimizer_variables(graph)
     return [
         variable
-        for variable in graph.get_collection("variables")
+        for variable in variables_of(graph)
         if not is_state(variable.op.name) and variable.op.name not in others
     ]
 
@@ -52,7 +53,7 @@ def optimizer_variables(graph):
     backward = backward_ops(graph)
     from_gradients = _computed_from_gradients(backward)
     taken = _optimizer_inputs(graph)
-    steps = {step.op for step in graph.get_collection(tf.GraphKeys.GLOBAL_STEP)}
+    steps = {step.op for step in variables_of(graph, tf.GraphKeys.GLOBAL_STEP)}
 
     def is_optimizers(variable):
         op = variable.op
@@ -67,7 +68,7 @@ def optimizer_variables(graph):
             )
         ) and not any(reader.name in backward for reader in descendants([op]))
 
-    variables = graph.get_collection("variables")
+    variables = variables_of(graph)
     return {variable.op.name for variable in variables if is_optimizers(variable)}
 
 
@@ -157,7 +158,7 @@ def slice_info(variable):
 
 def initializers(graph):
     """The ops that give variables their first values."""
-    return {op for v in graph.get_collection("variables") for op in first_writes(v)}
+    return {op for v in variables_of(graph) for op in first_writes(v)}
 
 
 def first_writes(variable):

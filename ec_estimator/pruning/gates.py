@@ -8,6 +8,7 @@ from ec_estimator.channels.planned import planned_channels
 from ec_estimator.core.compressor import Attached, EveryStep
 from ec_estimator.core.devices import beside, task_of
 from ec_estimator.core.errors import CompressionError
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.variables import checkpoint_name
@@ -65,7 +66,7 @@ class Gates(Attached):
     def _find_channels(self, forward):
         """Looks for what the training graph has that the plan does not know."""
         graph, groups = forward.graph, self._groups
-        self._variables = {v.op.name: v for v in graph.get_collection("variables")}
+        self._variables = {v.op.name: v for v in variables_of(graph)}
         seen = planned_channels(
             graph, forward.losses, groups.channels, forward.backward
         )

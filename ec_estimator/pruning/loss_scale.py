@@ -3,6 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.memory import table
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.op_types import (
     APPLIES,
@@ -54,7 +55,7 @@ def _variable(tensor):
         op = origin(op.inputs[0])
     if op.type not in VARIABLE_OPS:
         return None
-    variables = tensor.graph.get_collection("variables")
+    variables = variables_of(tensor.graph)
     return next((v for v in variables if v.op is op), None)
 
 

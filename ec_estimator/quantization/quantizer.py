@@ -7,6 +7,7 @@ from ec_estimator.config import QuantizerConfig
 from ec_estimator.core.compressor import Attached, Compressor, EveryStep, Settled
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.quantization.adam import StepAdam
 from ec_estimator.quantization.placement import read_placement
@@ -75,7 +76,7 @@ class LSQQuantizer(Compressor):
         trained = recall(graph, _TRAINED)
         if trained is not None:
             return trained
-        built = {v.op.name for v in graph.get_collection("variables")}
+        built = {v.op.name for v in variables_of(graph)}
         if not built.isdisjoint(part for kernel in kernels for part in kernel.parts):
             raise PlanError(
                 "quantization: this graph is not quantized, and its gradients exist "
@@ -221,7 +222,7 @@ class _Trained(Attached):
     def finish(self, trained):
         if self._pretrained is not None:
             start_from(self._pretrained, trained.variables)
-        variables = {v.op.name: v for v in self._graph.get_collection("variables")}
+        variables = {v.op.name: v for v in variables_of(self._graph)}
         with tf.name_scope("ec_estimator/quantization/adam_ops/"):
             ranges = self._ranges
             adam = StepAdam(

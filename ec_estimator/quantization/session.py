@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.layers import find_layers
@@ -49,7 +50,7 @@ def quantize_graph(mode, model_dir, config):
         )
     graph = tf.get_default_graph()
     quantizer = LSQQuantizer(config, model_dir)
-    if any(is_state(v.op.name) for v in graph.get_collection("variables")):
+    if any(is_state(v.op.name) for v in variables_of(graph)):
         raise PlanError("quantize_graph: this graph is quantized already")
     if backward_ops(graph):
         raise PlanError(

@@ -1,5 +1,6 @@
 """The moving averages of kernels: variables that training writes with their values."""
 from ec_estimator.channels.rules import ENTRY_BY_ENTRY
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.op_types import ASSIGNMENTS
@@ -48,7 +49,7 @@ def _written_with(kernel, variables, backward):
             if op in backward.ops or op in seen:
                 continue
             if op.type in ASSIGNMENTS:
-                target = origin(op.inputs[0]).name
+                target = variable_name(origin(op.inputs[0]))
                 if target in variables and op.inputs[ASSIGNMENTS[op.type]] is tensor:
                     if op not in first_writes(variables[target]):
                         targets.add(target)

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_imports, tf_private
 from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.replicas import variable_name, variables_of
 from ec_estimator.graph.op_types import HANDS_ON, READS, VARIABLE_OPS
 from ec_estimator.rewrite.edges import reads_anchors
 
@@ -27,7 +28,7 @@ _NOTICE = "first_gradient"
 
 @contextlib.contextmanager
 def gated_reads(graph, gate):
-    """While open, variables are made whose gradients pass through `gate`.
+    """While open, gradients pass through `gate` if `gated_variables` saw the variable.
 
     Args:
       graph: the default graph.
@@ -37,6 +38,20 @@ def gated_reads(graph, gate):
 
     Does not reach: tf.GradientTape, and what `ungated_reads` finds; rewrite.updates
     gates what is written.
+    """
+
+    remember(graph, _GATE, gate)
+    # A resource variable is read anew by each of its readers. What import_meta_graph
+    # brings asks neither getter nor creator.
+    with graph.gradient_override_map({"ReadVariableOp": _GATED}):
+        with tf_imports.intercept_imports(graph, _tag_imported):
+            yield
+
+
+@contextlib.contextmanager
+def gated_variables(graph):
+    """While open in this thread, and `gated_reads` in any, variables are made that it
+    gates: each replica of a distribution strategy builds the model in its own thread.
     """
 
     # TensorFlow looks for a first parameter of this name.
@@ -50,18 +65,13 @@ def gated_reads(graph, gate):
         with _tagged_read(graph):
             return next_creator(**kwargs)
 
-    remember(graph, _GATE, gate)
     scope = tf.variable_scope(
         tf.get_variable_scope(),
         custom_getter=custom_getter,
         auxiliary_name_scope=False,
     )
-    # A resource variable is read anew by each of its readers. What import_meta_graph
-    # brings asks neither getter nor creator.
-    with graph.gradient_override_map({"ReadVariableOp": _GATED}):
-        with tf.variable_creator_scope(creator), scope:
-            with tf_imports.intercept_imports(graph, _tag_imported):
-                yield
+    with tf.variable_creator_scope(creator), scope:
+        yield
 
 
 @contextlib.contextmanager
@@ -104,7 +114,7 @@ def _gated_read(op, gradient):
         variable = variable.inputs[0].op
     if gate is None or gradient is None or variable.type not in VARIABLE_OPS:
         return gradient
-    return gate(variable.name, gradient)
+    return gate(variable_name(variable), gradient)
 
 
 def ungated_reads(graph, names):
@@ -120,7 +130,7 @@ def ungated_reads(graph, names):
       (name of a variable, name of an op that reads it).
     """
     differentiated = {tf_private.forward_op(op) for op in graph.get_operations()}
-    for variable in graph.get_collection("variables"):
+    for variable in variables_of(graph):
         if variable.op.name in names and variable.op.type != "VarHandleOp":
             for read in variable.op.outputs[0].consumers():
                 tag = read.node_def.attr["_gradient_op_type"].s.decode()

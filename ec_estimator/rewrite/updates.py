@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core import tf_private
 from ec_estimator.core.devices import beside
 from ec_estimator.core.errors import PlanError
+from ec_estimator.core.replicas import others, variable_name, variables_of
 from ec_estimator.graph.op_types import (
     APPLIES,
     ASSIGNMENTS,
@@ -101,7 +102,14 @@ def gate_updates(graph, names, gate, train_op=None):
     """
     variables = {v.op.name: v for v in _all_variables(graph)}
     slots, functions = {}, _Functions(graph)
-    found = {name: _writers(variables[name], functions) for name in names}
+    found = {
+        name: [
+            op
+            for variable in (variables[name], *others(variables[name], graph))
+            for op in _writers(variable, functions)
+        ]
+        for name in names
+    }
     trained = _in_training(found, train_op)
     optimizers = optimizer_variables(graph)
     for name, writers in found.items():
@@ -138,7 +146,7 @@ def updated(graph, names):
 
 
 def _all_variables(graph):
-    return graph.get_collection("variables") + graph.get_collection("local_variables")
+    return variables_of(graph) + variables_of(graph, "local_variables")
 
 
 def _writers(variable, functions):
@@ -244,7 +252,7 @@ def _gated_input(op, name):
             "be masked; add the kernel to exclude_scopes"
         )
     slots = [
-        origin(tensor).name
+        variable_name(origin(tensor))
         for argument, tensor in zip(op.op_def.input_arg, op.inputs)
         if argument.name != "var" and (argument.is_ref or argument.type == tf.resource)
     ]

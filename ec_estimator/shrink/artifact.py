@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.folder import VERSIONS, RunFolder
+from ec_estimator.core.replicas import as_saved, others, variables_of
 from ec_estimator.core.state import open_checkpoint, write_checkpoint
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 
@@ -54,7 +55,7 @@ class Artifact(NamedTuple):
 
     def missing_in(self, graph):
         """Sorted names of the `served` variables that a graph lacks."""
-        there = {checkpoint_name(v) for v in graph.get_collection("variables")}
+        there = {checkpoint_name(v) for v in variables_of(graph)}
         return sorted(self.served - there - {tf.GraphKeys.GLOBAL_STEP})
 
 
@@ -172,10 +173,12 @@ def fetch_values(session, variables, served_from):
     Args:
       served_from: {name of a variable: the one whose value it is to have}.
     """
+    sources = [served_from.get(v.op.name, v) for v in variables]
     # In one run: for each new set of fetches TensorFlow prunes the whole graph.
-    arrays = session.run([served_from.get(v.op.name, v) for v in variables])
+    copies = session.run([[v, *others(v, session.graph)] for v in sources])
     values = {}
-    for variable, array in zip(variables, arrays):
+    for variable, source, members in zip(variables, sources, copies):
+        array = as_saved(source, session.graph, members)
         info = slice_info(variable)
         if info is None:
             values[checkpoint_name(variable)] = array

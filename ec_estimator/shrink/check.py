@@ -7,6 +7,7 @@ is compared with the whole model.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.op_types import VARIABLE_OPS
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.shrink.whole import INPUTS
@@ -52,7 +53,7 @@ def check_same_variables(whole, artifact):
       PlanError: a variable has another shape than it had when it was pruned.
     """
     cut_variables = artifact.variables
-    for variable in whole.graph.get_collection("variables"):
+    for variable in variables_of(whole.graph):
         info = slice_info(variable)
         shape = tuple(info.full_shape if info else variable.shape.as_list())
         name = checkpoint_name(variable)

@@ -4,6 +4,7 @@ import numpy as np
 from ec_estimator.channels.flow import Flow
 from ec_estimator.channels.groups import in_order
 from ec_estimator.channels.rules import ALIGNED, CHANNEL_PARAMETERS, SIZE_OPERAND
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.variables import checkpoint_name, initializers, slice_info
 from ec_estimator.graph.walk import origin
 
@@ -35,7 +36,7 @@ class Cut:
         known, own = np.zeros(len(roots), bool), np.ones(len(roots), bool)
         # A partition is split otherwise when the whole is smaller.
         self._parts = set()
-        for variable in graph.get_collection("variables"):
+        for variable in variables_of(graph):
             born = self._flow.born.get(variable.op.name)
             if born is None:
                 continue

@@ -3,6 +3,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.model_fn import ModelFn
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import (
     check_all_variables,
@@ -111,7 +112,7 @@ class SmallBuild:
         known.update(
             step.op for step in self._graph.get_collection(tf.GraphKeys.GLOBAL_STEP)
         )
-        for variable in self._graph.get_collection("variables"):
+        for variable in variables_of(self._graph):
             if variable.op not in known and checkpoint_name(variable) in self._stored:
                 value = self._variables.value(variable)
                 assign = variable.assign(value, read_value=False)

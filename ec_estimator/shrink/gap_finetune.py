@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.errors import PlanError
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.rewrite.reads import noticed_reads
 from ec_estimator.shrink.finetune import SmallBuild
 from ec_estimator.shrink.getter import CutVariables, named
@@ -94,7 +95,7 @@ class GapFinetune:
         return SmallBuild(whole, self._variables, graph).run(lambda: function(*inputs))
 
     def _check_unbuilt(self, graph):
-        for variable in graph.get_collection("variables"):
+        for variable in variables_of(graph):
             name = variable.op.name
             if name in self.artifact.variables and name != "global_step":
                 raise PlanError(

@@ -10,6 +10,7 @@ import zlib
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.channels.groups import in_order
+from ec_estimator.core.replicas import variable_name
 from ec_estimator.graph.op_types import HANDS_ON, LAYER_OPS, READS, VARIABLE_OPS
 from ec_estimator.graph.walk import origin
 
@@ -31,7 +32,7 @@ def layer_structures(ops):
     for op in in_order(set(ops)):
         inputs = [marks[t.op] for t in op.inputs if t.op in marks and _is_data(t)]
         if op.type in VARIABLE_OPS:
-            marks[op] = f"variable {op.name}"
+            marks[op] = f"variable {variable_name(op)}"
         elif op.type in (*HANDS_ON, *READS) and inputs:
             marks[op] = inputs[0]
         elif all(mark == _INPUT for mark in inputs):
@@ -67,7 +68,7 @@ def channel_inputs(graph, readings):
         if variable.type not in VARIABLE_OPS or not data.shape.rank:
             continue
         if data.shape.as_list()[axis] == kernel.shape.as_list()[reading.axis]:
-            found[variable.name].append([data.name, axis, reading.axis])
+            found[variable_name(variable)].append([data.name, axis, reading.axis])
     return dict(found)
 
 

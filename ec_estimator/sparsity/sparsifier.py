@@ -6,6 +6,7 @@ from ec_estimator.config import SparsifierConfig
 from ec_estimator.core.compressor import Attached, Compressor, EveryStep
 from ec_estimator.core.devices import beside, task_of
 from ec_estimator.core.errors import CompressionError
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.report import TrialReport
 from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
@@ -79,7 +80,7 @@ class _Masks(Attached):
         if name not in self._masks:
             if name not in self._variables:
                 self._variables.update(
-                    (v.op.name, v) for v in self._graph.get_collection("variables")
+                    (v.op.name, v) for v in variables_of(self._graph)
                 )
             variable = self._variables[name]
             self._masks[name] = create_variable(

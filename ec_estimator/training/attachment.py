@@ -8,6 +8,7 @@ from ec_estimator.core.compressor import Attached, Trained
 from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.memory import recall, remember
+from ec_estimator.core.replicas import others, variables_of
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.backward_pass import backward_ops, forward_ends
 from ec_estimator.graph.layers import find_layers
@@ -15,7 +16,7 @@ from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.savers import saved_variables, served_from
 from ec_estimator.graph.variables import checkpoint_name, model_variables
 from ec_estimator.rewrite.backward import gate_gradients, kernel_gradients
-from ec_estimator.rewrite.reads import gated_reads, ungated_reads
+from ec_estimator.rewrite.reads import gated_reads, gated_variables, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
 from ec_estimator.training.checks import (
     check_complete,
@@ -72,9 +73,7 @@ class Attachment:
     @property
     def state(self):
         """Our variables in the graph."""
-        return [
-            v for v in self.graph.get_collection("variables") if is_state(v.op.name)
-        ]
+        return [v for v in variables_of(self.graph) if is_state(v.op.name)]
 
     def gate(self, name, update):
         """What of an update reaches variable `name`; each update is gated once.
@@ -107,7 +106,7 @@ class Attachment:
         """Whether another process than that of variable `name` computes an update."""
         return any(
             task_of(v.device) != task_of(update.op.device)
-            for v in self.graph.get_collection("variables")
+            for v in variables_of(self.graph)
             if v.op.name == name
         )
 
@@ -122,7 +121,8 @@ class Attachment:
 
     @contextlib.contextmanager
     def gradients(self):
-        """Context in which the model is built, and its gradients come out gated."""
+        """Context in which the model is built, inside of `variables`, and its gradients
+        come out gated. One for all replicas of a distribution strategy."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(gated_reads(self.graph, self._gate_read))
             if any(type(part).look is not Attached.look for part in self.attached):
@@ -134,6 +134,10 @@ class Attachment:
             yield
         for name, reader in ungated_reads(self.graph, self.names):
             warn_of_reader(name, reader)
+
+    def variables(self):
+        """Context in which a replica builds its model."""
+        return gated_variables(self.graph)
 
     def _gate_read(self, name, gradient):
         if not any(name in attached.gated for attached in self.attached):
@@ -207,6 +211,28 @@ class Attachment:
         self.chief_ops = [op for ops in every_step for op in ops.chief]
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
+        self._shared = self._share(companions)
+
+    def _share(self, companions):
+        """Ops that give all replicas' copies of what trials change the first one's
+        values."""
+        followers = (c.variable for found in companions.values() for c in found)
+        changed = {v.op.name: v for v in followers}
+        changed.update(
+            (v.op.name, v) for v in self.model_variables if v.op.name in self.names
+        )
+        return [
+            copy.assign(variable)
+            for variable in changed.values()
+            for copy in others(variable, self.graph)
+        ]
+
+    def run_trial(self, session, index, trial, ratio):
+        """Has a compressor run a trial, for all replicas; returns its Report."""
+        report = self.attached[index].run_trial(session, trial, ratio)
+        if self._shared:
+            session.run(self._shared)
+        return report
 
     @property
     def served_variables(self):
@@ -241,7 +267,7 @@ class Attachment:
 
     def _a_planned_variable(self):
         names = self.names | self._planned()
-        variables = self.graph.get_collection("variables")
+        variables = variables_of(self.graph)
         return min(
             (v for v in variables if v.op.name in names), key=lambda v: v.op.name
         )
@@ -259,7 +285,7 @@ def attach_to_finished_graph(graph, compressors):
         nothing, an update that cannot be gated.
     """
     backward = backward_ops(graph)
-    check_trains(graph, {v.op.name for v in tf.trainable_variables()})
+    check_trains(graph, {v.op.name for v in variables_of(graph, "trainable_variables")})
     skip = {op for ops in backward.values() for op in ops}
     losses = forward_ends(graph, backward)
     # Without the products of Winograd convolutions, which are ours.

@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.compressor import Attached, Compressor
 from ec_estimator.core.errors import CompressionError, PlanError
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import made_here
 from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.layers import COMPUTED, find_layers
@@ -77,7 +78,7 @@ def check_complete(graph, plan, planned):
     Raises:
       PlanError: one is missing.
     """
-    variables = graph.get_collection("variables")
+    variables = variables_of(graph)
     there = {v.op.name for v in variables} | {checkpoint_name(v) for v in variables}
     missing = sorted((planned | plan.compressed()) - there)
     if missing:

@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import CompressionError
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.replicas import first
 from ec_estimator.core.state import SCOPE
 from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
@@ -32,7 +33,8 @@ class TrialHook(tf.train.SessionRunHook):
         self._summary_dir = summary_dir
 
     def begin(self):
-        self._step_tensor = tf.train.get_global_step()
+        step = tf.train.get_global_step()
+        self._step_tensor = None if step is None else first(step)
         self._step_fetch = self._step_tensor
         self._summary = Summary(self._folder)
         self._writer = None
@@ -154,7 +156,7 @@ class TrialHook(tf.train.SessionRunHook):
         trial = self._done[index] + 1
         ratio = schedule.ratio(trial)
         started = time.time()
-        report = self._attachment.attached[index].run_trial(session, trial, ratio)
+        report = self._attachment.run_trial(session, index, trial, ratio)
         seconds = time.time() - started
         self._done[index] = trial
         self.on_trial()

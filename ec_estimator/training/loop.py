@@ -126,7 +126,8 @@ class _CheckGraph(tf.train.SessionRunHook):
 
     def begin(self):
         shows = compressed_model(tf_private.model_fn_of(self._estimator))
-        if not any(is_state(variable.op.name) for variable in tf.global_variables()):
+        ours = map(is_state, (v.op.name for v in tf.global_variables()))
+        if not any(ours):
             raise PlanError(
                 f"{type(self._estimator).__name__}.train trains another model_fn than "
                 "the one that was compressed; wrap the one that it builds with "

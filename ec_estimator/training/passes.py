@@ -3,6 +3,7 @@ from functools import partial
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.compressor import Forward
+from ec_estimator.core.replicas import variable_name, variables_of
 from ec_estimator.graph.backward_pass import backward_ops
 from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.rewrite.edges import observe_gradient
@@ -31,9 +32,9 @@ class ForwardPasses:
           The gradients of `xs`.
         """
         trainable = {
-            v.op.name for v in self._graph.get_collection("trainable_variables")
+            v.op.name for v in variables_of(self._graph, "trainable_variables")
         }
-        if trainable.isdisjoint(x.op.name for x in xs):
+        if trainable.isdisjoint(variable_name(x.op) for x in xs):
             return take(xs)
         losses = list(ys) if isinstance(ys, (list, tuple)) else [ys]
         self.look(

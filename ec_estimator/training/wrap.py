@@ -10,17 +10,15 @@ from ec_estimator.core.errors import PlanError, RunFolderError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.model_fn import ModelFn, compressed_model
+from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
-from ec_estimator.graph.savers import names_in, saver_of
 from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite.serving import ServingSaver
-from ec_estimator.training.announce import announce_plan
 from ec_estimator.training.attachment import Attachment
+from ec_estimator.training.build import Training, check_strategy, saving_state, with_ops
 from ec_estimator.training.checks import as_compressors
-from ec_estimator.training.cluster import AwaitStart, chief_hooks
-from ec_estimator.training.hook import TrialHook, bind
 
 _TRAIN = tf.estimator.ModeKeys.TRAIN
 # Where a run has started from; gone, maybe, when it is evaluated.
@@ -114,12 +112,25 @@ class CompressedModel:
         return folder.details()
 
     def _build_training(self, features, labels, params, config):
-        if tf.distribute.has_strategy():
-            raise PlanError(
-                f"{type(tf.distribute.get_strategy()).__name__}: training under a "
-                "distribution strategy is not supported yet; leave train_distribute "
-                "away"
-            )
+        replica = tf.distribute.get_replica_context()
+        training = replica.merge_call(
+            lambda strategy: self._begin(strategy, features, labels, params, config)
+        )
+        with training.replica():
+            spec = self._user(features, labels, _TRAIN, params, config)
+            _check_spec(spec, _TRAIN)
+        # All replicas have built their part of the graph, optimizer included.
+        hooks = replica.merge_call(lambda strategy: training.finish(spec, config))
+        return spec._replace(
+            train_op=with_ops(spec.train_op, training.train_ops),
+            scaffold=saving_state(spec.scaffold, training.state),
+            training_hooks=(*spec.training_hooks, *hooks.all),
+            training_chief_hooks=(*spec.training_chief_hooks, *hooks.chief),
+        )
+
+    def _begin(self, strategy, features, labels, params, config):
+        """What comes before the model is built, once for all replicas."""
+        check_strategy(strategy)
         # Estimator.train has made a read of the global step, and its export has not.
         has_step = tf.train.get_global_step() is not None
         if has_step and not tf.get_collection(tf_private.GLOBAL_STEP_READ):
@@ -134,31 +145,7 @@ class CompressedModel:
             reader.check()
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
-        attachment = Attachment(graph, plan, self.compressors)
-        with attachment.gradients():
-            spec = self._user(features, labels, _TRAIN, params, config)
-        _check_spec(spec, _TRAIN)
-        # A hook may run updates besides, such as those of a GAN's other network.
-        has_hooks = spec.training_hooks or spec.training_chief_hooks
-        attachment.finish(
-            None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
-        )
-        spec = spec._replace(
-            train_op=_with(spec.train_op, attachment.train_ops),
-            scaffold=_saving_state(spec.scaffold, attachment.state),
-        )
-        if not config.is_chief:
-            hooks = (*spec.training_hooks, AwaitStart(attachment))
-            return spec._replace(training_hooks=hooks)
-        folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
-        bind(folder, attachment)
-        announce_plan(graph, attachment.plan)
-        if config.num_worker_replicas > 1:
-            hooks = chief_hooks(config, attachment, folder, spec)
-        else:
-            hooks = [TrialHook(attachment, folder, config.model_dir)]
-        hooks = (*spec.training_chief_hooks, *hooks)
-        return spec._replace(training_chief_hooks=hooks)
+        return Training(Attachment(graph, plan, self.compressors))
 
     def check_start(self, model_dir):
         """A checkpoint that training would go on from must hold our state.
@@ -187,8 +174,8 @@ class CompressedModel:
         checkpoint."""
         schedules = {c.name: c.schedule for c in self.compressors}
         graph = tf.get_default_graph()
-        state = [v for v in graph.get_collection("variables") if is_state(v.op.name)]
-        scaffold = _saving_state(spec.scaffold, state) if state else spec.scaffold
+        state = [v for v in variables_of(graph) if is_state(v.op.name)]
+        scaffold = saving_state(spec.scaffold, state) if state else spec.scaffold
         scaffold = scaffold or tf.train.Scaffold()
         savers = tf.get_collection(tf.GraphKeys.SAVERS)
         own = scaffold.saver or (savers[0] if savers else None)
@@ -208,48 +195,3 @@ def _check_spec(spec, mode):
             f"model_fn returned {spec!r} for mode {mode!r}; it has to return an "
             "EstimatorSpec"
         )
-
-
-def _with(train_op, ops):
-    """A train_op that runs others, too, and returns what it returned."""
-    if not ops:
-        return train_op
-    if isinstance(train_op, tf.Operation):
-        return tf.group(train_op, *ops)
-    with tf.control_dependencies(ops):
-        return tf.identity(train_op)
-
-
-def _saving_state(scaffold, state):
-    """A Scaffold whose Saver holds our variables too.
-
-    A Saver that is not built yet takes all variables when it is. One that is, or that
-    was given a list, gets a successor with ours added.
-    """
-    scaffold = scaffold or tf.train.Scaffold()
-    savers = tf.get_collection_ref(tf.GraphKeys.SAVERS)
-    own = scaffold.saver or (savers[0] if savers else None)
-    if own is None or tf_private.saver_variables(own) is None and not own.saver_def:
-        return scaffold
-    variables = tf_private.saver_variables(own)
-    if variables is None:
-        raise PlanError(
-            "the Scaffold's Saver was made from a saver_def, so the compression state "
-            "cannot be added to it; make it from a list of variables"
-        )
-    if isinstance(variables, dict):
-        # Made of tf.global_variables(), it may have some of ours under other names.
-        ours = {v.op.name: v for v in state}
-        users = {
-            name: value
-            for name, value in variables.items()
-            if ours.keys().isdisjoint(names_in(value))
-        }
-        variables = {**users, **ours}
-    else:
-        # Taken with tf.global_variables(), it may hold some of ours already.
-        variables = list(dict.fromkeys([*variables, *state]))
-    successor = tf.train.Saver(variables, **tf_private.saver_options(own))
-    if own in savers:
-        savers[savers.index(own)] = successor
-    return tf.train.Scaffold(saver=successor, copy_from_scaffold=scaffold)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.rewrite.reads import gated_reads
+from tests.rewrite.door import gated_reads
 from tests.rewrite.gated import check_masked, fresh_graph, identity_gate, nodes, started
 from tests.rewrite.ways import WAYS
 

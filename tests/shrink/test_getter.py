@@ -4,9 +4,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
-from ec_estimator.rewrite.reads import gated_reads
 from tests import models
 from tests.pruning.test_pruner import pruner
+from tests.rewrite.door import gated_reads
 
 KINDS = pytest.mark.parametrize("use_resource", [False, True])
 

@@ -1,0 +1,89 @@
+"""The copies of a variable that a distribution strategy keeps, one a replica, are one.
+
+tf.distribute.MirroredStrategy and its kin have a model_fn called once a replica, in one
+graph. What user code makes there is a container of variables, one on each replica's
+device: the first has the name, the others that name with `/replica_1` and so on. All of
+them get the same updates. Here, and so in the whole package, a variable is the first of
+them, and a layer of any replica reads that one.
+"""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core.memory import recall, remember
+
+_COPIES = "copies"
+
+
+def variables_of(graph, collection=tf.GraphKeys.GLOBAL_VARIABLES):
+    """The variables of a graph's collection, one of each, never a container."""
+    return [first(variable) for variable in graph.get_collection(collection)]
+
+
+def first(variable):
+    """The variable itself, or the one that stands for a container's."""
+    return _members(variable)[0]
+
+
+def others(variable, graph):
+    """The copies of a variable that other replicas read; () without a strategy.
+
+    Args:
+      variable: as of `variables_of`.
+    """
+    return _copies(graph)[1].get(variable.op.name, ())
+
+
+def has_copies(graph):
+    """Whether any variable of a graph has copies."""
+    return bool(_copies(graph)[0])
+
+
+def variable_name(op):
+    """The name of the variable that an op of VARIABLE_OPS is, or is a copy of."""
+    return _copies(op.graph)[0].get(op.name, op.name)
+
+
+def as_saved(variable, graph, values):
+    """What a checkpoint holds of a variable whose copies differ, as the moving averages
+    of batch normalization do: each replica has seen a part of the data.
+
+    Args:
+      variable: as of `variables_of`.
+      values: arrays of the variable and of its `others`.
+    """
+    aggregation = _copies(graph)[2].get(variable.op.name)
+    if aggregation == tf.VariableAggregation.MEAN:
+        return np.mean(values, 0, dtype=np.float64).astype(values[0].dtype)
+    if aggregation == tf.VariableAggregation.SUM:
+        return np.sum(values, 0)
+    return values[0]
+
+
+def _members(variable):
+    if not hasattr(variable, "distribute_strategy"):
+        return (variable,)
+    members = getattr(variable, "values", None)
+    # Several replicas share one on a parameter server.
+    return members if isinstance(members, tuple) else (variable.get(),)
+
+
+def _copies(graph):
+    """({name of a copy: name of its variable}, {name of a variable: its copies}, {name
+    of a variable whose copies differ: tf.VariableAggregation})."""
+    containers = [
+        variable
+        for name in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.LOCAL_VARIABLES)
+        for variable in graph.get_collection(name)
+    ]
+    known, found = recall(graph, _COPIES, (None, None))
+    if known != len(containers):
+        found = {}, {}, {}
+        for container in containers:
+            one, *copies = _members(container)
+            if copies:
+                found[0].update((copy.op.name, one.op.name) for copy in copies)
+                found[1][one.op.name] = tuple(copies)
+                if container.synchronization == tf.VariableSynchronization.ON_READ:
+                    found[2][one.op.name] = container.aggregation
+        remember(graph, _COPIES, (len(containers), found))
+    return found

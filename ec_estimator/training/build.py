@@ -1,0 +1,152 @@
+"""The training graph of a compressed model_fn, and the hooks that it trains with."""
+import contextlib
+import os
+from typing import Any, NamedTuple, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from ec_estimator.core import tf_private
+from ec_estimator.core.errors import PlanError
+from ec_estimator.core.finished import FOLDER
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.graph.savers import names_in, saver_of
+from ec_estimator.training.announce import announce_plan
+from ec_estimator.training.cluster import AwaitStart, chief_hooks
+from ec_estimator.training.hook import TrialHook, bind
+
+# Strategies whose replicas are in one graph, or that are clusters of a training each.
+_STRATEGIES = (
+    *("_DefaultDistributionStrategy", "OneDeviceStrategy", "OneDeviceStrategyV1"),
+    *("MirroredStrategy", "MirroredStrategyV1", "ParameterServerStrategy"),
+    *("ParameterServerStrategyV1", "CentralStorageStrategy"),
+    *("CentralStorageStrategyV1", "MultiWorkerMirroredStrategy"),
+    *("CollectiveAllReduceStrategy", "CollectiveAllReduceStrategyV1"),
+)
+
+
+def check_strategy(strategy):
+    """
+    Raises:
+      PlanError: TRAIN cannot be compressed under this distribution strategy.
+    """
+    name = type(strategy).__name__
+    if name not in _STRATEGIES:
+        raise PlanError(
+            f"RunConfig(train_distribute={name}(...)): a model cannot be compressed "
+            "while it trains under this strategy; use MirroredStrategy, "
+            "ParameterServerStrategy, or a cluster without a strategy"
+        )
+
+
+class Hooks(NamedTuple):
+    """What a training session needs besides the user's own: on every worker, and on the
+    chief alone."""
+
+    all: Tuple[Any, ...] = ()
+    chief: Tuple[Any, ...] = ()
+
+
+class Training:
+    """A training graph while it is built.
+
+    A distribution strategy has it built by several replicas, each in a thread of its
+    own, in turn; what is here is there once for all of them.
+
+    Args:
+      attachment: training.attachment.Attachment of the graph.
+    """
+
+    def __init__(self, attachment):
+        self._attachment = attachment
+        self._gradients = contextlib.ExitStack()
+        self._gradients.enter_context(attachment.gradients())
+
+    @property
+    def train_ops(self):
+        return self._attachment.train_ops
+
+    @property
+    def state(self):
+        return self._attachment.state
+
+    @contextlib.contextmanager
+    def replica(self):
+        """Context in which a replica builds its model."""
+        try:
+            with self._attachment.variables():
+                yield
+        except BaseException:
+            # Nobody comes to `finish`.
+            self._gradients.close()
+            raise
+
+    def finish(self, spec, config):
+        """Completes a graph that all replicas have built.
+
+        Args:
+          spec: EstimatorSpec of the first replica.
+          config: tf.estimator.RunConfig.
+
+        Returns:
+          Hooks.
+        """
+        self._gradients.close()
+        attachment = self._attachment
+        # A hook may run updates besides, such as those of a GAN's other network.
+        has_hooks = spec.training_hooks or spec.training_chief_hooks
+        attachment.finish(
+            None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
+        )
+        if not config.is_chief:
+            return Hooks(all=(AwaitStart(attachment),))
+        folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
+        bind(folder, attachment)
+        announce_plan(attachment.graph, attachment.plan)
+        if config.num_worker_replicas > 1:
+            return Hooks(chief=tuple(chief_hooks(config, attachment, folder, spec)))
+        return Hooks(chief=(TrialHook(attachment, folder, config.model_dir),))
+
+
+def with_ops(train_op, ops):
+    """A train_op that runs others, too, and returns what it returned."""
+    if not ops:
+        return train_op
+    if isinstance(train_op, tf.Operation):
+        return tf.group(train_op, *ops)
+    with tf.control_dependencies(ops):
+        return tf.identity(train_op)
+
+
+def saving_state(scaffold, state):
+    """A Scaffold whose Saver holds our variables too.
+
+    A Saver that is not built yet takes all variables when it is. One that is, or that
+    was given a list, gets a successor with ours added.
+    """
+    scaffold = scaffold or tf.train.Scaffold()
+    savers = tf.get_collection_ref(tf.GraphKeys.SAVERS)
+    own = scaffold.saver or (savers[0] if savers else None)
+    if own is None or tf_private.saver_variables(own) is None and not own.saver_def:
+        return scaffold
+    variables = tf_private.saver_variables(own)
+    if variables is None:
+        raise PlanError(
+            "the Scaffold's Saver was made from a saver_def, so the compression state "
+            "cannot be added to it; make it from a list of variables"
+        )
+    if isinstance(variables, dict):
+        # Made of tf.global_variables(), it may have some of ours under other names.
+        ours = {v.op.name: v for v in state}
+        users = {
+            name: value
+            for name, value in variables.items()
+            if ours.keys().isdisjoint(names_in(value))
+        }
+        variables = {**users, **ours}
+    else:
+        # Taken with tf.global_variables(), it may hold some of ours already.
+        variables = list(dict.fromkeys([*variables, *state]))
+    successor = tf.train.Saver(variables, **tf_private.saver_options(own))
+    if own in savers:
+        savers[savers.index(own)] = successor
+    return tf.train.Scaffold(saver=successor, copy_from_scaffold=scaffold)
