@@ -1,5 +1,7 @@
 """Has the layers of a graph read quantized tensors: surgery, the same for every mode
 and both ways in."""
+import contextlib
+
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
@@ -90,7 +92,7 @@ class Rewired:
         """Quantizes a tensor once, and has its readers, or one of them, read that."""
         quantized = self._first.get(tensor)
         if quantized is None:
-            with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
+            with _beside(tensor.op):
                 with tf.name_scope(scope_of(name)):
                     [quantized] = self._quantize([tensor], name)
                     quantized.set_shape(tensor.shape)
@@ -114,7 +116,7 @@ class Rewired:
             reader, tensor = (tensor.op, 0), tensor.op.inputs[0]
         key = (tensor, layer.kernel)
         if key not in self._done:
-            with tf_private.context_of_outputs(tensor.op), tf.name_scope(None):
+            with _beside(tensor.op):
                 with tf.name_scope(scope_of(layer.kernel)):
                     quantized = self._kernel(tensor, op, index, layer.kernel)
             self._remember(tensor, layer.kernel, quantized)
@@ -141,7 +143,7 @@ class Rewired:
         output = op.outputs[0]
         readers = _readers(output)
         name = layer.kernel
-        with tf_private.context_of_outputs(op), tf.name_scope(None):
+        with _beside(op):
             with tf.name_scope(scope_of(f"{name}/winograd")):
                 result = winograd.convolve(
                     op.inputs[0],
@@ -155,6 +157,15 @@ class Rewired:
         stand_in(result, output)
         for reader, index in readers:
             tf_private.replace_input(reader, index, result)
+
+
+@contextlib.contextmanager
+def _beside(op):
+    """Ops made inside run where, and whenever, the readers of `op` do: in its loop or
+    conditional, and on its device, which is that of its replica."""
+    with tf_private.context_of_outputs(op), tf.name_scope(None):
+        with tf.device(op.device):
+            yield
 
 
 def _is_ours(op):

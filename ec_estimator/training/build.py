@@ -14,13 +14,11 @@ from ec_estimator.training.announce import announce_plan
 from ec_estimator.training.cluster import AwaitStart, chief_hooks
 from ec_estimator.training.hook import TrialHook, bind
 
-# Strategies whose replicas are in one graph, or that are clusters of a training each.
-_STRATEGIES = (
-    *("_DefaultDistributionStrategy", "OneDeviceStrategy", "OneDeviceStrategyV1"),
-    *("MirroredStrategy", "MirroredStrategyV1", "ParameterServerStrategy"),
-    *("ParameterServerStrategyV1", "CentralStorageStrategy"),
-    *("CentralStorageStrategyV1", "MultiWorkerMirroredStrategy"),
-    *("CollectiveAllReduceStrategy", "CollectiveAllReduceStrategyV1"),
+# What strategies are made of that have one graph, or one a worker of a cluster; those
+# of tf.contrib, too.
+_EXTENDED = (
+    *("DefaultDistributionExtended", "OneDeviceExtended", "MirroredExtended"),
+    "ParameterServerStrategyExtended",
 )
 
 
@@ -29,12 +27,21 @@ def check_strategy(strategy):
     Raises:
       PlanError: TRAIN cannot be compressed under this distribution strategy.
     """
-    name = type(strategy).__name__
-    if name not in _STRATEGIES:
+    kinds = {kind.__name__.lstrip("_") for kind in type(strategy.extended).__mro__}
+    name = f"train_distribute={type(strategy).__name__}"
+    if kinds.isdisjoint(_EXTENDED):
         raise PlanError(
-            f"RunConfig(train_distribute={name}(...)): a model cannot be compressed "
-            "while it trains under this strategy; use MirroredStrategy, "
-            "ParameterServerStrategy, or a cluster without a strategy"
+            f"{name}: training cannot be compressed under this distribution strategy; "
+            "use MirroredStrategy or ParameterServerStrategy, or a TF_CONFIG cluster "
+            "without a strategy"
+        )
+    replicas = strategy.num_replicas_in_sync
+    if replicas > 1 and replicas > len(strategy.extended.worker_devices):
+        raise PlanError(
+            f"{name}: workers of this strategy have variables of their own, so that "
+            "masks and step sizes of several workers would drift apart; train on one "
+            "machine, use ParameterServerStrategy, or a TF_CONFIG cluster without a "
+            "strategy"
         )
 
 

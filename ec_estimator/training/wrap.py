@@ -87,6 +87,18 @@ class CompressedModel:
             return self._build_training(features, labels, params, config)
         spec = self._user(features, labels, mode, params, config)
         _check_spec(spec, mode)
+        # All replicas of a distribution strategy have built their part of the graph.
+        scaffold = tf.distribute.get_replica_context().merge_call(
+            lambda strategy: self._serve(spec, features, labels, params, config)
+        )
+        return spec._replace(scaffold=scaffold)
+
+    def _serve(self, spec, features, labels, params, config):
+        """Changes a graph that evaluates or predicts, as far as that is needed.
+
+        Returns:
+          The Scaffold that it has.
+        """
         # Most models predict with the user's own graph, and need no survey for it.
         plan = functools.lru_cache(maxsize=None)(
             lambda: self.plan(features, labels, params, config)
@@ -100,7 +112,7 @@ class CompressedModel:
             )
             for compressor in self.compressors
         ]
-        return self._guard_export(spec, [part for part in served if part])
+        return self._guarding_export(spec, [part for part in served if part])
 
     def _stored(self, model_dir):
         """What the run in a folder has planned, once it is sure that it is this one."""
@@ -169,9 +181,9 @@ class CompressedModel:
                 )
         return reader
 
-    def _guard_export(self, spec, served):
-        """Lets evaluations and predictions through, but no export of an unfinished
-        checkpoint."""
+    def _guarding_export(self, spec, served):
+        """A Scaffold that lets evaluations and predictions through, but no export of an
+        unfinished checkpoint."""
         schedules = {c.name: c.schedule for c in self.compressors}
         graph = tf.get_default_graph()
         state = [v for v in variables_of(graph) if is_state(v.op.name)]
@@ -184,9 +196,7 @@ class CompressedModel:
         else:
             own.build()
             saver = ServingSaver(schedules, served, saver_def=own.as_saver_def())
-        return spec._replace(
-            scaffold=tf.train.Scaffold(saver=saver, copy_from_scaffold=scaffold)
-        )
+        return tf.train.Scaffold(saver=saver, copy_from_scaffold=scaffold)
 
 
 def _check_spec(spec, mode):

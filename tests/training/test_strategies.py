@@ -1,0 +1,286 @@
+"""Distribution strategies: replicas on logical CPU devices train as one."""
+import re
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from tensorflow.contrib import distribute as contrib_distribute
+
+import ec_estimator as ec
+from ec_estimator.shrink.artifact import read_artifact
+from ec_estimator.training.build import check_strategy
+from tests import models
+from tests.training.test_zoo import checkpoint
+
+REPLICAS = 2
+STEPS = 8
+
+
+def sparsifier():
+    return ec.Sparsifier(ec.SparsifierConfig(0.5, step_interval=2, num_trials=3))
+
+
+def pruner():
+    return ec.Pruner(ec.PrunerConfig(0.4, step_interval=2, num_trials=3))
+
+
+def quantizer(**settings):
+    return ec.LSQQuantizer(
+        ec.QuantizerConfig(**{"step_interval": 2, "num_trials": 3, **settings})
+    )
+
+
+ALL = pytest.mark.parametrize("compressor", [sparsifier, pruner, quantizer])
+
+
+def mirrored():
+    return tf.distribute.MirroredStrategy([f"/cpu:{n}" for n in range(REPLICAS)])
+
+
+def model_fn(features, labels, mode, params):
+    """A convolution, batch norm if that is wanted, and two dense layers."""
+    is_training = mode == tf.estimator.ModeKeys.TRAIN
+    seeded = iter(map(tf.glorot_uniform_initializer, (5, 6, 7)))
+    x = tf.layers.conv2d(
+        features["x"], 8, 3, name="conv", kernel_initializer=next(seeded)
+    )
+    x = tf.nn.relu(x)
+    if params["norm"]:
+        x = tf.layers.batch_normalization(x, training=is_training, momentum=0.5)
+    x = tf.layers.flatten(x)
+    x = tf.layers.dense(
+        x, 16, tf.nn.relu, name="hidden", kernel_initializer=next(seeded)
+    )
+    logits = tf.layers.dense(
+        x, models.CLASSES, name="logits", kernel_initializer=next(seeded)
+    )
+    if mode == tf.estimator.ModeKeys.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions={"logits": logits})
+    loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+    optimizer = tf.train.MomentumOptimizer(0.05, 0.9)
+    gradients, variables = zip(*optimizer.compute_gradients(loss))
+    if params.get("clip"):
+        gradients, _ = tf.clip_by_global_norm(gradients, params["clip"])
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.control_dependencies(updates):
+        train_op = optimizer.apply_gradients(
+            zip(gradients, variables), tf.train.get_global_step()
+        )
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def input_fn(batch=8):
+    """Batches in the same order every time; one of 16 is two of 8."""
+
+    def read():
+        random = np.random.RandomState(3)
+        x = random.standard_normal((64, 6, 6, 2)).astype(np.float32)
+        labels = random.randint(0, models.CLASSES, 64)
+        data = tf.data.Dataset.from_tensor_slices(({"x": x}, labels))
+        return data.repeat().batch(batch, drop_remainder=True)
+
+    return read
+
+
+def estimator(model_dir, compressor, strategy=None, evaluates=None, **params):
+    session = tf.ConfigProto(
+        device_count={"CPU": REPLICAS},
+        allow_soft_placement=True,
+        intra_op_parallelism_threads=1,
+        inter_op_parallelism_threads=2,
+    )
+    config = tf.estimator.RunConfig(
+        str(model_dir),
+        tf_random_seed=4,
+        train_distribute=strategy,
+        eval_distribute=evaluates,
+        session_config=session,
+    )
+    wrapped = ec.compress(model_fn, compressor) if compressor else model_fn
+    return tf.estimator.Estimator(
+        wrapped, config=config, params={"norm": False, **params}
+    )
+
+
+class Copies(tf.train.SessionRunHook):
+    """Before each step: all copies of each variable, and what each replica's layers
+    read as their kernels."""
+
+    def begin(self):
+        self.seen = []
+        self._variables = {
+            v.name: list(v.values)
+            for v in tf.global_variables()
+            if len(getattr(v, "values", ())) > 1
+            # Each replica's moving averages are its own until they are saved.
+            and v.synchronization != tf.VariableSynchronization.ON_READ
+        }
+        layers = {}
+        for op in tf.get_default_graph().get_operations():
+            found = re.fullmatch(r"(replica_\d+/)?(\w+/(?:Conv2D|MatMul))", op.name)
+            if found:
+                layers.setdefault(found.group(2), []).append(op.inputs[1])
+        assert sorted(map(len, layers.values())) == [REPLICAS] * 3
+        self._fetches = {**self._variables, **layers}
+
+    def before_run(self, run_context):
+        self.seen.append(run_context.session.run(self._fetches))
+
+
+@ALL
+@pytest.mark.parametrize("norm", [False, True])
+def test_replicas_are_the_same_to_the_bit_before_each_step(compressor, norm, tmp_path):
+    run = estimator(tmp_path, compressor(), mirrored(), norm=norm)
+    hook = Copies()
+    # Hooks of the user come before ours: what is seen has been through a step.
+    run.train(input_fn(), [hook], max_steps=STEPS)
+    assert len(hook.seen) == STEPS
+    for seen in hook.seen:
+        for name, values in seen.items():
+            assert len(values) == REPLICAS
+            np.testing.assert_array_equal(values[0], values[1], name)
+    kernel = hook.seen[-1]["hidden/kernel:0"][0]
+    assert (kernel != hook.seen[0]["hidden/kernel:0"][0]).any()
+    if compressor is quantizer:
+        assert len(np.unique(hook.seen[-1]["hidden/MatMul"][0])) <= 16 * 255
+        assert (hook.seen[-1]["hidden/MatMul"][0] != kernel).any()
+    else:
+        assert (kernel == 0).mean() > 0.1
+
+
+@ALL
+def test_a_checkpoint_has_what_one_of_a_single_device_has(compressor, tmp_path):
+    names = []
+    for strategy in (None, mirrored()):
+        run = estimator(
+            tmp_path / ("two" if strategy else "one"), compressor(), strategy
+        )
+        run.train(input_fn(), max_steps=STEPS)
+        names.append(set(checkpoint(run.model_dir)))
+    assert any(name.startswith("ec_estimator/") for name in names[0])
+    # Further copies of a quantized tensor have a memory of their own, which is saved.
+    assert names[0] <= names[1]
+    left = {name for name in names[1] - names[0] if "/recent" not in name}
+    assert not left
+
+
+@pytest.mark.parametrize("compressor", [sparsifier, pruner])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_two_replicas_train_as_one_device_on_their_batches_together(
+    compressor, clip, tmp_path
+):
+    # Each replica clips its own gradients, so the same batch for both.
+    single = input_fn(16) if clip is None else input_fn(8)
+    double = input_fn(8) if clip is None else twice(input_fn(8))
+    trained = []
+    for strategy, batches in ((None, single), (mirrored(), double)):
+        # What a replica clips are the gradients of its share of the mean loss.
+        norm = clip and clip / (2 if strategy else 1)
+        folder = tmp_path / ("two" if strategy else "one")
+        run = estimator(folder, compressor(), strategy, clip=norm)
+        run.train(batches, max_steps=STEPS)
+        trained.append(checkpoint(run.model_dir))
+    one, two = trained
+    for name, value in one.items():
+        if "importance" in name:
+            # Each replica's loss is a half of the mean's, and so is what it adds.
+            np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-9)
+        else:
+            np.testing.assert_allclose(two[name], value, atol=2e-5, err_msg=name)
+
+
+def twice(read):
+    return lambda: read().flat_map(
+        lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(2)
+    )
+
+
+@ALL
+def test_a_run_goes_on_where_its_checkpoint_is(compressor, tmp_path, capfd):
+    run = estimator(tmp_path, compressor(), mirrored())
+    run.train(input_fn(), max_steps=4)
+    hook = Copies()
+    estimator(tmp_path, compressor(), mirrored()).train(
+        input_fn(), [hook], max_steps=STEPS
+    )
+    for values in (v for seen in hook.seen for v in seen.values()):
+        np.testing.assert_array_equal(*values)
+    shown = capfd.readouterr().err
+    assert [
+        len(re.findall(f": trial {trial}/3 before step", shown)) for trial in (1, 2, 3)
+    ] == [1, 1, 1]
+    assert "resumed after trial" in shown
+
+
+@ALL
+def test_evaluation_under_a_strategy_is_that_of_a_device(compressor, tmp_path):
+    run = estimator(tmp_path, compressor(), mirrored(), norm=True)
+    run.train(input_fn(), max_steps=STEPS)
+    alone = run.evaluate(input_fn(), steps=4)["loss"]
+    together = estimator(tmp_path, compressor(), evaluates=mirrored(), norm=True)
+    # Each step is a batch for each of them.
+    assert together.evaluate(input_fn(), steps=2)["loss"] == pytest.approx(alone, 1e-6)
+
+
+def test_the_pruned_folder_has_the_moving_averages_of_the_checkpoint(tmp_path):
+    run = estimator(tmp_path, pruner(), mirrored(), norm=True)
+    run.train(input_fn(), max_steps=STEPS)
+    small = tf.train.load_checkpoint(read_artifact(str(tmp_path)).checkpoint)
+    name = "batch_normalization/moving_mean"
+    whole = checkpoint(run.model_dir)[name]
+    kept = small.get_tensor(name)
+    assert 0 < len(kept) < len(whole)
+    assert np.isin(np.round(kept, 5), np.round(whole, 5)).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
+        tf.distribute.experimental.ParameterServerStrategy,
+        tf.distribute.experimental.CentralStorageStrategy,
+        tf.distribute.experimental.MultiWorkerMirroredStrategy,
+        lambda: contrib_distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+    ],
+    ids=["one_device", "parameter_server", "central", "multi_worker", "contrib"],
+)
+def test_other_strategies_of_one_machine(make, tmp_path):
+    run = estimator(tmp_path, sparsifier(), make())
+    run.train(input_fn(), max_steps=STEPS)
+    values = checkpoint(run.model_dir)
+    assert values["ec_estimator/sparsity/trial"] == 3
+    kernels = [values[f"{name}/kernel"] for name in ("conv", "hidden", "logits")]
+    assert sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels) >= 0.49
+
+
+def test_what_is_no_known_strategy_is_refused_before_training(tmp_path):
+    strategy = mock.Mock(spec=[], extended=object())
+    with pytest.raises(ec.PlanError, match="train_distribute=Mock: training cannot"):
+        check_strategy(strategy)
+
+
+def test_several_workers_with_variables_of_their_own_are_refused(tmp_path):
+    strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
+    addresses = {"worker": ["localhost:1", "localhost:2"]}
+    strategy.extended._num_workers = len(addresses["worker"])
+    with pytest.raises(ec.PlanError, match="would drift apart"):
+        check_strategy(strategy)
+
+
+def test_an_error_of_user_code_leaves_nothing_behind(tmp_path):
+    from tensorflow.python.ops import gradients_util
+
+    before = gradients_util._GradientsHelper
+
+    def broken(features, labels, mode, params):
+        if mode == tf.estimator.ModeKeys.TRAIN:
+            if "replica_1" in (tf.get_default_graph().get_name_scope() or ""):
+                raise ValueError("on the second replica")
+        return model_fn(features, labels, mode, params)
+
+    with mock.patch.dict(globals(), model_fn=broken):
+        run = estimator(tmp_path, sparsifier(), mirrored())
+    with pytest.raises(ValueError, match="on the second replica"):
+        run.train(input_fn(), max_steps=1)
+    assert gradients_util._GradientsHelper is before
