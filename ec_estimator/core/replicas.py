@@ -21,7 +21,7 @@ def variables_of(graph, collection=tf.GraphKeys.GLOBAL_VARIABLES):
 
 def first(variable):
     """The variable itself, or the one that stands for a container's."""
-    return _members(variable)[0]
+    return members(variable)[0]
 
 
 def others(variable, graph):
@@ -59,7 +59,25 @@ def as_saved(variable, graph, values):
     return values[0]
 
 
-def _members(variable):
+def replica_scope(graph):
+    """The name scope that the replica building in this thread has for itself, with its
+    slash; "" for the first one and without a strategy."""
+    scope = tf.distribute.has_strategy() and graph.get_name_scope()
+    return f"{scope}/" if scope else ""
+
+
+def own_name(op, scope):
+    """The name that an op would have in the first replica, a copy that of its variable.
+
+    Args:
+      scope: what `replica_scope` gave.
+    """
+    name = variable_name(op)
+    return name[len(scope) :] if scope and name.startswith(scope) else name
+
+
+def members(variable):
+    """The variable itself, or all that a container holds, the first one first."""
     if not hasattr(variable, "distribute_strategy"):
         return (variable,)
     members = getattr(variable, "values", None)
@@ -79,7 +97,7 @@ def _copies(graph):
     if known != len(containers):
         found = {}, {}, {}
         for container in containers:
-            one, *copies = _members(container)
+            one, *copies = members(container)
             if copies:
                 found[0].update((copy.op.name, one.op.name) for copy in copies)
                 found[1][one.op.name] = tuple(copies)

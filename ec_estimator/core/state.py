@@ -6,7 +6,7 @@ from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import RunFolderError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.replicas import first
-from ec_estimator.core.tf_creators import no_creators
+from ec_estimator.core.tf_replicas import no_creators
 
 SCOPE = "ec_estimator"
 _MADE = "made"

@@ -1,20 +1,12 @@
 """Every private name of TensorFlow and Estimator that this package touches, and why."""
 import contextlib
 import copy
-import functools
-import threading
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.ops import control_flow_util, gradients_util
+from tensorflow.python.ops import control_flow_util
 from tensorflow.python.training import training_util
 from tensorflow.python.util import function_utils
 
-# tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
-# through this function, looked up as a module attribute at each call.
-_GRADIENTS = "_GradientsHelper"
-_lock = threading.Lock()
-_interceptors = {}
-_original = getattr(gradients_util, _GRADIENTS)
 # The collection of a graph whose global step is read for a loop of training.
 GLOBAL_STEP_READ = training_util.GLOBAL_STEP_READ_KEY
 
@@ -45,83 +37,6 @@ def slice_info(variable):
     """Which part of a partitioned variable this is (full_name, full_shape,
     var_offset), or None for a whole one."""
     return getattr(variable, "_save_slice_info", None)
-
-
-@contextlib.contextmanager
-def intercept_gradients(graph, intercept):
-    """While open, gradients of `graph` are taken by `intercept`.
-
-    Args:
-      graph: the tf.Graph; other graphs, and other threads' graphs, are not affected.
-      intercept: callable(take, ys, xs) -> gradients, where take(xs) -> gradients is
-        TensorFlow's own way, or that of the interceptor around this one.
-    """
-    with _lock:
-        outer = _interceptors.get(graph)
-        _interceptors[graph] = functools.partial(_intercept_in, outer, intercept)
-        setattr(gradients_util, _GRADIENTS, _dispatch)
-    try:
-        yield
-    finally:
-        with _lock:
-            if outer:
-                _interceptors[graph] = outer
-            else:
-                del _interceptors[graph]
-            if not _interceptors:
-                setattr(gradients_util, _GRADIENTS, _original)
-
-
-def _intercept_in(outer, intercept, take, ys, xs):
-    if outer is None:
-        return intercept(take, ys, xs)
-    return intercept(lambda inner_xs: outer(take, ys, inner_xs), ys, xs)
-
-
-def _dispatch(ys, xs, *args, **kwargs):
-    as_list = xs if isinstance(xs, (list, tuple)) else [xs]
-    graph = next((x.graph for x in as_list if hasattr(x, "graph")), None)
-    intercept = _interceptors.get(graph)
-
-    def take(xs):
-        return _original(ys, xs, *args, **kwargs)
-
-    return intercept(take, ys, list(as_list)) if intercept else take(xs)
-
-
-@contextlib.contextmanager
-def intercept_creation(graph, create):
-    """While open, ops of `graph` that Python code makes are made by `create`.
-
-    Args:
-      create: callable(make, op type, inputs, name) -> op, where make(inputs) -> op is
-        TensorFlow's own way and `name` the name that the op will have.
-    """
-    outer = graph._create_op_internal
-
-    def create_op(
-        op_type, inputs, dtypes=None, input_types=None, name=None, *args, **kwargs
-    ):
-        if name and name.endswith("/"):
-            full = name[:-1]
-        else:
-            full = graph.unique_name(name or op_type, mark_as_used=False)
-
-        def make(inputs):
-            return outer(op_type, inputs, dtypes, input_types, name, *args, **kwargs)
-
-        return create(make, op_type, list(inputs), full)
-
-    # An attribute of the instance hides the class's method, for this graph alone.
-    hidden = vars(graph).get("_create_op_internal")
-    graph._create_op_internal = create_op
-    try:
-        yield
-    finally:
-        if hidden:
-            graph._create_op_internal = hidden
-        else:
-            del graph._create_op_internal
 
 
 def true_shape(tensor):
@@ -169,9 +84,16 @@ def set_initializer(variable, initializer):
     variable._initializer_op, variable._initial_value = initializer
 
 
-def copy_names_in_use(source, target):
-    """Has a scratch graph number the names of its ops as another graph would."""
-    target._names_in_use = dict(source._names_in_use)
+def copy_names_in_use(source, target, scope=""):
+    """Has a scratch graph number the names of its ops as another graph would, inside of
+    a name scope."""
+    # Names are told apart without their case.
+    inside = scope.lower()
+    target._names_in_use = {
+        name[len(scope) :]: number
+        for name, number in source._names_in_use.items()
+        if name.startswith(inside)
+    }
 
 
 def replace_input(op, index, tensor):

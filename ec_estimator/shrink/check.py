@@ -7,13 +7,13 @@ is compared with the whole model.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
-from ec_estimator.core.replicas import variables_of
+from ec_estimator.core.replicas import own_name, variables_of
 from ec_estimator.graph.op_types import VARIABLE_OPS
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.shrink.whole import INPUTS
 
 
-def check_same_network(whole, cut, small, added, failure=None):
+def check_same_network(whole, cut, small, added, scope, failure=None):
     """Compares a small build with the whole model.
 
     Args:
@@ -21,6 +21,7 @@ def check_same_network(whole, cut, small, added, failure=None):
       cut: shrink.cut.Cut of its graph.
       small: tf.Graph of the small build.
       added: set of its ops that fit a tensor to what reads it, and stand for it.
+      scope: core.replicas.replica_scope of the build.
       failure: the exception that ended the small build; what it built is compared.
 
     Raises:
@@ -31,10 +32,12 @@ def check_same_network(whole, cut, small, added, failure=None):
         if op.name.startswith(INPUTS):
             continue
         try:
-            twin = small.get_operation_by_name(op.name)
+            # Replicas share their variables.
+            inside = "" if op.type in VARIABLE_OPS else scope
+            twin = small.get_operation_by_name(inside + op.name)
         except KeyError:
             raise PlanError(_missing(op, failure)) from failure
-        _check_op(op, twin, added)
+        _check_op(op, twin, added, scope)
         if op not in whole.derived and not cut.splits_otherwise(op):
             for tensor, its in zip(op.outputs, twin.outputs):
                 _check_size(op, its, cut.sizes(tensor))
@@ -104,9 +107,10 @@ def _missing(op, failure):
     )
 
 
-def _check_op(op, twin, added):
+def _check_op(op, twin, added, scope):
     if twin.type != op.type or not all(
-        whole.name == small.name
+        (whole.op.name, whole.value_index)
+        == (own_name(small.op, scope), small.value_index)
         or whole.op.name.startswith(INPUTS)
         or small.op in added
         for whole, small in zip(op.inputs, twin.inputs)

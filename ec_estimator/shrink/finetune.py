@@ -1,9 +1,11 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
+import threading
+
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_intercept, tf_private, tf_replicas
 from ec_estimator.core.model_fn import ModelFn
-from ec_estimator.core.replicas import variables_of
+from ec_estimator.core.replicas import first, members, replica_scope, variables_of
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import (
     check_all_variables,
@@ -67,6 +69,8 @@ class SmallBuild:
         check_same_variables(whole, variables.artifact)
         self._whole = whole
         self._graph = graph
+        # Replicas of a distribution strategy build in threads of their own.
+        self._thread, self._replica = threading.get_ident(), replica_scope(graph)
         self._stored = stored
         self._cut = Cut(
             whole.graph,
@@ -87,9 +91,9 @@ class SmallBuild:
         """
         scope = tf.get_variable_scope()
         try:
-            with self._veil.worn(), tf_private.intercept_gradients(
+            with self._veil.worn(), tf_intercept.intercept_gradients(
                 self._graph, self._take_gradients
-            ):
+            ), tf_replicas.around_merges(self._veil.lifted):
                 with tf.variable_scope(scope, custom_getter=self._get_variable):
                     with tf.variable_creator_scope(self._create_variable):
                         built = build()
@@ -110,9 +114,9 @@ class SmallBuild:
         known = {variable.op for variable, _ in self._initializers}
         # The small network counts its own steps.
         known.update(
-            step.op for step in self._graph.get_collection(tf.GraphKeys.GLOBAL_STEP)
+            step.op for step in variables_of(self._graph, tf.GraphKeys.GLOBAL_STEP)
         )
-        for variable in variables_of(self._graph):
+        for variable in variables_of(self._graph) if not self._replica else ():
             if variable.op not in known and checkpoint_name(variable) in self._stored:
                 value = self._variables.value(variable)
                 assign = variable.assign(value, read_value=False)
@@ -124,15 +128,26 @@ class SmallBuild:
         if self._veil.covers(name):
             # Shared. It shows another shape than it has, so ask for none.
             return getter(name, **{**kwargs, "shape": None})
-        return self._variables.get_variable(getter, name, **kwargs)
+        variable = self._variables.get_variable(getter, name, **kwargs)
+        if self._replica:
+            # Another replica has made it, so no creator was asked.
+            self._cover(variable)
+        return variable
 
     def _create_variable(self, next_creator, **kwargs):
         variable = self._variables.create_variable(next_creator, **kwargs)
-        self._veil.cover_variable(variable)
-        self._initializers.append((variable, tf_private.initializer_of(variable)))
+        self._cover(variable)
+        own = first(variable)
+        self._initializers.append((own, tf_private.initializer_of(own)))
         return variable
 
+    def _cover(self, variable):
+        for member in members(variable):
+            self._veil.cover_variable(member)
+
     def _take_gradients(self, take, ys, xs):
+        if threading.get_ident() != self._thread:
+            return take(xs)
         if ends_forward_pass(xs):
             self._veil.lift()
             # Before a compressor around this model_fn changes the graph.
@@ -148,7 +163,12 @@ class SmallBuild:
 
     def _compare(self, failure=None):
         check_same_network(
-            self._whole, self._cut, self._graph, self._veil.added, failure
+            self._whole,
+            self._cut,
+            self._graph,
+            self._veil.added,
+            self._replica,
+            failure,
         )
 
 

@@ -7,11 +7,13 @@ knows the small ones. Literals are cut where an op reads them.
 """
 import contextlib
 import functools
+import threading
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_intercept, tf_private
+from ec_estimator.core.replicas import replica_scope, variable_name
 
 # What fits the output of an op `x` to its readers is called `x/kept/...`.
 _SCOPE = "kept"
@@ -29,6 +31,8 @@ class Veil:
 
     def __init__(self, graph, cut, shapes):
         self._graph = graph
+        # Replicas have veils of their own, over one graph.
+        self._thread, self._replica = threading.get_ident(), replica_scope(graph)
         self._cut = cut
         self._shapes = shapes
         self._is_worn = False
@@ -43,7 +47,7 @@ class Veil:
     @contextlib.contextmanager
     def worn(self):
         """Context in which the forward pass is built."""
-        with tf_private.intercept_creation(self._graph, self._create):
+        with tf_intercept.intercept_creation(self._graph, self._create):
             self._is_worn = True
             try:
                 yield
@@ -79,7 +83,7 @@ class Veil:
 
     def cover_variable(self, variable):
         """A resource variable remembers its shape by itself."""
-        twin = self._twin(variable.op.name, variable.op.type)
+        twin = self._twin(variable_name(variable.op), variable.op.type)
         if twin is not None:
             shown = tf.TensorShape(twin.get_attr("shape"))
             self._variables.append((variable, variable.shape, shown))
@@ -96,10 +100,14 @@ class Veil:
         return op if op is not None and op.type == op_type else None
 
     def _create(self, make, op_type, inputs, name):
+        if threading.get_ident() != self._thread:
+            return make(inputs)
         if self._is_adding:
             op = make(inputs)
             self.added.add(op)
             return op
+        if name.startswith(self._replica):
+            name = name[len(self._replica) :]
         twin = self._twin(name, op_type)
         if twin is None or len(twin.inputs) != len(inputs):
             return make(inputs)

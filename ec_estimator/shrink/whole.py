@@ -3,7 +3,8 @@ from typing import Any, Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_intercept, tf_private
+from ec_estimator.core.replicas import replica_scope, variable_name, variables_of
 from ec_estimator.graph.survey import outputs_of, placeholders
 from ec_estimator.graph.walk import ancestors, descendants
 
@@ -30,8 +31,8 @@ class Whole(NamedTuple):
 def ends_forward_pass(xs):
     """Whether gradients with respect to `xs` train, or are part of the forward pass, as
     those with respect to an input are in a gradient penalty."""
-    names = {variable.op.name for variable in tf.global_variables()}
-    return not names.isdisjoint(x.op.name for x in xs)
+    names = {v.op.name for v in variables_of(tf.get_default_graph())}
+    return not names.isdisjoint(variable_name(x.op) for x in xs)
 
 
 class _ForwardComplete(BaseException):
@@ -52,14 +53,19 @@ def build_whole(build, inputs, like, ends_of):
     Returns:
       Whole.
     """
-    graph = tf.Graph()
-    shapes = {}
+    graph, shapes = tf.Graph(), {}
+    scope, has_strategy = replica_scope(like), tf.distribute.has_strategy()
 
     def record(make, op_type, inputs, name):
         op = make(inputs)
         shapes[op.name] = tuple(tensor.shape for tensor in op.outputs)
         return op
 
+    # As strategies do it.
+    def creator(next_creator, **kwargs):
+        return next_creator(**{**kwargs, **resources})
+
+    resources = {"use_resource": True} if has_strategy else {}
     losses, gradient_ops = [], set()
 
     def stop(take, ys, xs):
@@ -76,13 +82,16 @@ def build_whole(build, inputs, like, ends_of):
             tf.train.create_global_step(graph)
         with tf.name_scope(INPUTS):
             inputs = placeholders(inputs)
-        tf_private.copy_names_in_use(like, graph)
-        with tf_private.intercept_creation(graph, record):
-            with tf_private.intercept_gradients(graph, stop):
+        tf_private.copy_names_in_use(like, graph, scope)
+        with tf_intercept.intercept_creation(graph, record):
+            with tf_intercept.intercept_gradients(graph, stop):
                 try:
-                    ends = ends_of(build(*inputs))
+                    with tf.variable_creator_scope(creator):
+                        ends = ends_of(build(*inputs))
                 except _ForwardComplete:
-                    ends = losses + [op.outputs[0] for op in _updates(graph)]
+                    # Replicas write their moving statistics otherwise.
+                    updates = () if has_strategy else _updates(graph)
+                    ends = losses + [op.outputs[0] for op in updates]
     return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
 
 

@@ -3,7 +3,7 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_intercept, tf_private
 from ec_estimator.core.compressor import Attached, Trained
 from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import PlanError
@@ -127,7 +127,7 @@ class Attachment:
             stack.enter_context(gated_reads(self.graph, self._gate_read))
             if any(type(part).look is not Attached.look for part in self.attached):
                 stack.enter_context(
-                    tf_private.intercept_gradients(
+                    tf_intercept.intercept_gradients(
                         self.graph, self._forward_passes.take
                     )
                 )

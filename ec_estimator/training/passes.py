@@ -26,7 +26,7 @@ class ForwardPasses:
         """Takes gradients, once the compressors have seen the forward pass.
 
         Args:
-          take, ys, xs: as core.tf_private.intercept_gradients gives them.
+          take, ys, xs: as core.tf_intercept.intercept_gradients gives them.
 
         Returns:
           The gradients of `xs`.
