@@ -44,7 +44,7 @@ def test_importance_is_the_squared_derivative_of_a_gate_without_regularizer(
             layers = find_layers(graph)
             plan = make_plan("x", graph, layers, None, [compressor], [loss])
             attachment = Attachment(graph, plan, [compressor])
-            with attachment.gradients():
+            with attachment.gradients(), attachment.variables():
                 train_op = optimizer.minimize(loss)
             attachment.finish()
         with tf.Session() as session:

@@ -127,7 +127,7 @@ def test_a_heads_gradient_is_gated_before_anybody_sees_it():
     with tf.Graph().as_default() as graph, tf.Session() as session:
         attachment = Attachment(graph, plan, [compressor])
         assert "aux/conv/kernel" not in attachment.names
-        with attachment.gradients():
+        with attachment.gradients(), attachment.variables():
             logits = with_head(tf.placeholder_with_default(x, x.shape), True)
             loss = tf.add_n(tf.losses.get_losses()) + tf.reduce_sum(logits)
             optimizer = tf.train.GradientDescentOptimizer(0.1)

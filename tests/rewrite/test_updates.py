@@ -150,9 +150,10 @@ def test_clipping_by_norm_sees_the_gradients_of_the_compressed_network():
         loss_of()
         plan = _plan(graph)
     with tf.Graph().as_default() as graph:
-        with ec.training.attachment.Attachment(
+        attachment = ec.training.attachment.Attachment(
             graph, plan, [ec.Sparsifier(ec.SparsifierConfig())]
-        ).gradients():
+        )
+        with attachment.gradients(), attachment.variables():
             loss, w = loss_of()
             (gradient,) = tf.gradients(loss, [w])
         norm = tf.global_norm([gradient])
@@ -232,7 +233,7 @@ def test_a_look_at_single_weights_is_no_update():
             graph, _plan(graph), [ec.Sparsifier(ec.SparsifierConfig())]
         )
         some = w.gather_nd([[0, 0], [1, 2]])
-        with attachment.gradients():
+        with attachment.gradients(), attachment.variables():
             train_op = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
         attachment.finish()
         with tf.Session(config=ONE_THREAD) as session:
