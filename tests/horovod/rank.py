@@ -82,6 +82,26 @@ def train(compressors, model_dir):
     return values
 
 
+def train_in_session(compressors):
+    """The same of a session, which has no global step and is not stopped."""
+    values = []
+    with tf.Graph().as_default():
+        tf.set_random_seed(hvd.rank())
+        features, labels = tf.data.make_one_shot_iterator(input_fn()).get_next()
+        logits = models._raw_network(features["x"], True)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        train_op = optimizer().minimize(loss)
+        hooks = [
+            ec.CompressionHook(compressors),
+            hvd.BroadcastGlobalVariablesHook(0),
+            Record(values),
+        ]
+        with tf.train.MonitoredSession(hooks=hooks) as session:
+            for _ in range(STEPS + 1):
+                session.run(train_op)
+    return values
+
+
 def refusal(compressors, model_dir):
     """What is said of a rank that has weights of its own."""
     try:
@@ -97,8 +117,12 @@ def path(folder, rank, name, index):
 
 def main(folder):
     hvd.init()
-    for name, compressors in COMPRESSORS.items():
-        values = train(compressors, os.path.join(folder, name))
+    runs = {
+        name: train(compressors, os.path.join(folder, name))
+        for name, compressors in COMPRESSORS.items()
+    }
+    runs["session"] = train_in_session(COMPRESSORS["pruning"])
+    for name, values in runs.items():
         for index, found in enumerate(values):
             np.savez(path(folder, hvd.rank(), name, index), **found)
     said = refusal(COMPRESSORS["sparsity"], os.path.join(folder, "refusal"))

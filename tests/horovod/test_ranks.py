@@ -14,6 +14,7 @@ from tests.launcher import ROOT
 RANKS = 2
 # Before each step, and at the end of both parts of the run.
 RECORDS = STEPS + 2
+RUNS = [*COMPRESSORS, "session"]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,10 @@ def ranks(folder):
     def read(rank, name):
         return [dict(np.load(path(folder, rank, name, i))) for i in range(RECORDS)]
 
-    return [{name: read(rank, name) for name in COMPRESSORS} for rank in range(RANKS)]
+    return [{name: read(rank, name) for name in RUNS} for rank in range(RANKS)]
 
 
-@pytest.mark.parametrize("name", COMPRESSORS)
+@pytest.mark.parametrize("name", RUNS)
 def test_every_rank_has_the_same_masks_step_sizes_and_weights(ranks, name):
     first, second = (rank[name] for rank in ranks)
     for step, (ours, theirs) in enumerate(zip(first, second)):
@@ -84,7 +85,7 @@ def test_step_sizes_are_trained_on_every_step(ranks):
     ]
     assert len(values[-1]) > 3
     for name in values[-1]:
-        assert np.all(values[-1][name] != values[-2][name]), name
+        assert np.any(values[-1][name] != values[-2][name]), name
 
 
 def test_ranks_with_weights_of_their_own_are_refused(folder):
