@@ -81,12 +81,13 @@ clean: ## Remove the environment and all that was generated
 .venv-clients/bin/pip:
 	python=$$(.ci/python 3.7) && "$$python" -m venv --clear .venv-clients
 
-# Horovod is compiled against the TensorFlow that is there, so without build isolation. Its
+# Horovod is compiled against the TensorFlow that is there, so without build isolation, and
+# with what its setup.py asks for there already. It takes some ten minutes of one core. Its
 # Gloo is of 2020: newer standard libraries don't include what it forgot to, and newer
 # kernel headers end a struct, which it puts into another, in a flexible array.
 .venv-horovod/.installed: tests/horovod/requirements.txt setup.py | .venv-horovod/bin/pip
 	.venv-horovod/bin/python -m pip install --upgrade 'pip>=20,<24.1' 'setuptools<68' wheel
-	.venv-horovod/bin/python -m pip install --editable '.[demo]' cffi cloudpickle psutil pyyaml
+	.venv-horovod/bin/python -m pip install --editable '.[demo]' cloudpickle psutil pyyaml
 	mkdir -p .venv-horovod/include/linux
 	sed 's/link_mode_masks\[\]/link_mode_masks[0]/' /usr/include/linux/ethtool.h \
 		>.venv-horovod/include/linux/ethtool.h
