@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo handoff engines test test-all test-clients docs lint format clean
+.PHONY: help demo handoff engines test test-all test-clients test-horovod docs lint format clean
 
 PYTHON_FILES := docs ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
@@ -32,6 +32,9 @@ test-all: lint engines ## Lint, then run every test, property tests on many new 
 test-clients: .venv-clients/.installed ## Compress models of other packages from PyPI
 	.venv-clients/bin/python -m pytest $(PYTEST_ARGS) tests/clients
 
+test-horovod: .venv-horovod/.installed ## Compile Horovod, and compress on two ranks
+	.venv-horovod/bin/python -m pytest $(PYTEST_ARGS) tests/horovod
+
 docs: .venv/.installed ## Write settings.md, api.md and tables of measurements in docs/
 	.venv/bin/python -m docs.generate
 
@@ -45,8 +48,8 @@ format: .venv/.installed ## Rewrite the code as lint wants it
 	.venv/bin/ruff check --fix $(PYTHON_FILES)
 
 clean: ## Remove the environment and all that was generated
-	rm -rf .venv .venv-engines .venv-clients build dist *.egg-info .pytest_cache .hypothesis
-	rm -rf .ruff_cache demo_output demo_handoff runs
+	rm -rf .venv .venv-engines .venv-clients .venv-horovod build dist *.egg-info
+	rm -rf .pytest_cache .hypothesis .ruff_cache demo_output demo_handoff runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an installation that broke off is taken up again.
@@ -77,3 +80,24 @@ clean: ## Remove the environment and all that was generated
 
 .venv-clients/bin/pip:
 	python=$$(.ci/python 3.7) && "$$python" -m venv --clear .venv-clients
+
+# Horovod is compiled against the TensorFlow that is there, so without build isolation, and
+# with what its setup.py asks for there already. It takes some ten minutes of one core. Its
+# Gloo is of 2020: newer standard libraries don't include what it forgot to, and newer
+# kernel headers end a struct, which it puts into another, in a flexible array.
+.venv-horovod/.installed: tests/horovod/requirements.txt setup.py | .venv-horovod/bin/pip
+	.venv-horovod/bin/python -m pip install --upgrade 'pip>=20,<24.1' 'setuptools<68' wheel
+	.venv-horovod/bin/python -m pip install --editable '.[demo]' cloudpickle psutil pyyaml
+	mkdir -p .venv-horovod/include/linux
+	sed 's/link_mode_masks\[\]/link_mode_masks[0]/' /usr/include/linux/ethtool.h \
+		>.venv-horovod/include/linux/ethtool.h
+	PATH="$$PWD/.venv-horovod/bin:$$PATH" \
+	CPLUS_INCLUDE_PATH="$$PWD/.venv-horovod/include" \
+	CXXFLAGS="-include array -include cstdint -include limits -include stdexcept" \
+	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
+	HOROVOD_WITHOUT_MPI=1 HOROVOD_WITH_GLOO=1 .venv-horovod/bin/python -m pip install \
+		--no-build-isolation --requirement $<
+	touch $@
+
+.venv-horovod/bin/pip:
+	python=$$(.ci/python 3.7) && "$$python" -m venv --clear .venv-horovod

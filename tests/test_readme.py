@@ -54,8 +54,11 @@ def test_its_install_line_brings_what_the_examples_import(setup):
     }
     packages = {PACKAGES.get(name, name) for name in imported}
     assert "scikit-learn" in packages & brought
-    own = {"ec_estimator", "examples"}
-    assert {name for name in packages - brought - own if not is_standard(name)} == set()
+    # Whoever has ranks of Horovod has compiled it for them.
+    others = {"ec_estimator", "examples", "horovod"}
+    assert {
+        name for name in packages - brought - others if not is_standard(name)
+    } == set()
 
 
 def is_standard(name):

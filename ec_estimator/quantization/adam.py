@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.devices import beside
+from ec_estimator.core.horovod import rank_average
 from ec_estimator.core.state import create_variable
 from ec_estimator.quantization.constants import constant
 from ec_estimator.rewrite.edges import leave_branches
@@ -18,7 +19,7 @@ _EPSILON = 1e-12
 class StepAdam:
     """Moves the step sizes of all quantizers, as part of the train_op.
 
-        g = s * dL/ds, the gradient of log s
+        g = s * dL/ds, the gradient of log s; of Horovod's ranks the mean of theirs
         m = 0.9 * m + 0.1 * g,  v = 0.999 * v + 0.001 * g^2,  n = n + 1
         log s -= RATE * m / (1 - 0.9^n) / (sqrt(v / (1 - 0.999^n)) + 1e-12)
 
@@ -72,7 +73,7 @@ class StepAdam:
         if not sums:
             return []
         step, gradient = self._flat(reads, sums), self._flat(sums, sums)
-        slope = step * gradient
+        slope = rank_average(step * gradient)
         # On a cluster they are read when the gradient is there: a trial may have begun
         # anew since the step began.
         with tf.control_dependencies([slope]), beside(self._m):

@@ -13,6 +13,7 @@ from ec_estimator.report.text import format_summary
 from ec_estimator.training.announce import announce, announce_plan
 from ec_estimator.training.attachment import attach_to_finished_graph
 from ec_estimator.training.checks import as_compressors, warn_of_lost_results
+from ec_estimator.training.ranks import ranks_of
 
 
 class TrialHook(tf.train.SessionRunHook):
@@ -36,12 +37,16 @@ class TrialHook(tf.train.SessionRunHook):
         step = tf.train.get_global_step()
         self._step_tensor = None if step is None else first(step)
         self._step_fetch = self._step_tensor
+        self._ranks = ranks_of(self._attachment)
         self._summary = Summary(self._folder)
         self._writer = None
         if self._summary_dir:
             self._writer = tf.summary.FileWriterCache.get(self._summary_dir)
 
     def after_create_session(self, session, coord):
+        # Only rank 0 goes on from a checkpoint, and a hook that has the others go on
+        # from there, too, may come after this one.
+        self._ranks.share(session)
         self._step = int(session.run(self._step_tensor))
         self._stride = None
         self._done = [int(n) for n in session.run(self._attachment.trial_counters)]
@@ -69,6 +74,9 @@ class TrialHook(tf.train.SessionRunHook):
                 )
 
     def before_run(self, run_context):
+        if self._stride is None:
+            self._ranks.share(run_context.session)
+            self._ranks.check(run_context.session, "before the first step")
         # The fetched step may be the one before the update of that run, so look again
         # when a trial is near.
         stride = self._stride or 1
@@ -156,7 +164,9 @@ class TrialHook(tf.train.SessionRunHook):
         trial = self._done[index] + 1
         ratio = schedule.ratio(trial)
         started = time.time()
+        self._ranks.share(session)
         report = self._attachment.run_trial(session, index, trial, ratio)
+        self._ranks.check(session, f"{compressor.name}: trial {trial}")
         seconds = time.time() - started
         self._done[index] = trial
         self.on_trial()
