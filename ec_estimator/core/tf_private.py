@@ -9,6 +9,8 @@ from tensorflow.python.ops import control_flow_util, gradients_util
 from tensorflow.python.training import training_util
 from tensorflow.python.util import function_utils
 
+from ec_estimator.core.names import name_in_graph
+
 # tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
 # through this function, looked up as a module attribute at each call.
 _GRADIENTS = "_GradientsHelper"
@@ -102,10 +104,7 @@ def intercept_creation(graph, create):
     def create_op(
         op_type, inputs, dtypes=None, input_types=None, name=None, *args, **kwargs
     ):
-        if name and name.endswith("/"):
-            full = name[:-1]
-        else:
-            full = graph.unique_name(name or op_type, mark_as_used=False)
+        full = name_in_graph(graph, name or op_type)
 
         def make(inputs):
             return outer(op_type, inputs, dtypes, input_types, name, *args, **kwargs)
