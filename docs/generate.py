@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ec_estimator as ec
 from docs import latency
+from docs.tables import table
 
 FOLDER = Path(__file__).resolve().parent
 ALGORITHMS = (ec.Sparsifier, ec.Pruner, ec.LSQQuantizer)
@@ -35,15 +36,15 @@ def settings():
 
 def _config(algorithm):
     config = algorithm.config_type
-    rows = ["| field | default | accepts | meaning |", "|---|---|---|---|"]
+    rows = []
     for field in dataclasses.fields(config):
         rule, doc = field.metadata["rule"].text, field.metadata["doc"]
-        rows.append(f"| `{field.name}` | {field.default!r} | {rule} | {doc} |")
+        rows.append([f"`{field.name}`", repr(field.default), rule, doc])
     return [
         f"## {config.__name__}",
         inspect.getdoc(config),
         f"For `ec.{algorithm.__name__}`. Flags are `--{algorithm.flag}_<field>`.",
-        "\n".join(rows),
+        table(["field", "default", "accepts", "meaning"], rows),
     ]
 
 

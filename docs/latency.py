@@ -2,6 +2,8 @@
 import json
 from pathlib import Path
 
+from docs.tables import table
+
 RESULTS = (
     Path(__file__).resolve().parents[1] / "tests/benchmarks/results/engine_latency.json"
 )
@@ -39,7 +41,7 @@ def milliseconds():
             if any(cells.values()):
                 rows.append([title, name, *map(_short, cells.values())])
                 title = ""
-    return _table(["", "", *(FORMS[form] for form in _forms(found))], rows)
+    return table(["", "", *(FORMS[form] for form in _forms(found))], rows)
 
 
 def speeds():
@@ -59,7 +61,7 @@ def speeds():
         ]
         if any(ratios):
             rows.append([name, *map(_range, ratios)])
-    return _table(["", *(FORMS[form] for form in forms)], rows)
+    return table(["", *(FORMS[form] for form in forms)], rows)
 
 
 def _read():
@@ -84,8 +86,3 @@ def _range(ratios):
         if ratios
         else ""
     )
-
-
-def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -39,6 +39,7 @@ _BITS = fields.integer(1, 8)
 class PrunerConfig(fields.ScheduledConfig):
     """Structured pruning: how many channels, of what, when and where."""
 
+    target_field = "compression_ratio"
     compression_ratio: float = fields.field(
         0.0, fields.ratio(), "fraction of the ratio_metric that is removed at the end"
     )
@@ -83,6 +84,7 @@ class PrunerConfig(fields.ScheduledConfig):
 class SparsifierConfig(fields.ScheduledConfig):
     """Block sparsity: how much, in which blocks, when and where."""
 
+    target_field = "target_sparse_ratio"
     target_sparse_ratio: float = fields.field(
         0.6,
         fields.ratio(),

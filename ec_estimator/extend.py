@@ -53,7 +53,8 @@ class TrialsConfig(fields.ScheduledConfig):
     """Where a compressor works, and when its trials are.
 
     A subclass is a frozen dataclass, too. It adds fields, or declares one of these anew
-    with another default, and has a `target` in [0, 1]: what the last trial leads to.
+    with another default, and has a `target` in [0, 1]: what the last trial leads to. If
+    that is a property, `target_field` names the field behind it, for messages.
     """
 
     step_interval: int = fields.step_interval(1000)

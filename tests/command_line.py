@@ -1,11 +1,10 @@
 """The command line in the tests: a user's module, and ways to run commands on it."""
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[1]
+from tests.launcher import ROOT, Launcher
+
 MODEL = '''
 """A user's module; its input_fn takes what an Estimator offers, its data a table."""
 import tensorflow.compat.v1 as tf
@@ -49,56 +48,22 @@ def serving_input_receiver_fn():
     x = tf.placeholder(tf.float32, [None, 6])
     return tf.estimator.export.ServingInputReceiver({"x": x}, {"x": x})
 '''
-# Runs several command lines in copies of one process, for TensorFlow takes seconds to
-# import and the lines here only find out what is wrong with them.
-_RUN_ALL = """
-import json, os, sys, traceback
-from ec_estimator import __main__ as shell
-for number, arguments in enumerate(json.loads(sys.argv[1])):
-    child = os.fork()
-    if not child:
-        sys.argv = ["ec_estimator"] + arguments
-        sys.stdout = open(f"{number}.out", "w")
-        sys.stderr = open(f"{number}.err", "w")
-        code = 99
-        try:
-            shell.main()
-        except SystemExit as error:
-            code = error.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
-    with open(f"{number}.code", "w") as file:
-        file.write(str(os.waitpid(child, 0)[1] >> 8))
-"""
 
 
-def _python(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+def run(folder, *arguments):
+    """subprocess.CompletedProcess of a command line, in a new process."""
     return subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
+        [sys.executable, "-W", "ignore", "-m", "ec_estimator", *arguments],
         cwd=str(folder),
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
 
 
-def run(folder, *arguments):
-    return _python(folder, "-m", "ec_estimator", *arguments)
-
-
 def run_all(folder, lines):
     """[(exit code, stdout, stderr)] of several command lines, run one after another."""
-    process = _python(folder, "-c", _RUN_ALL, json.dumps(lines))
-    assert process.returncode == 0, process.stderr
-
-    def result(number):
-        code, out, err = (
-            (folder / f"{number}.{end}").read_text() for end in ("code", "out", "err")
-        )
-        return int(code), out, err
-
-    return [result(number) for number in range(len(lines))]
+    with Launcher("ec_estimator") as launcher:
+        results = [launcher.run("ec_estimator", *line, cwd=folder) for line in lines]
+    return [(each.returncode, each.stdout, each.stderr) for each in results]

@@ -1,10 +1,11 @@
 """`python -m module`, without the seconds that TensorFlow takes to import.
 
-A process imports TensorFlow and waits for commands. Each runs in a copy of it, a
-process of its own that ends, or is killed, alone; it is made before TensorFlow starts
-threads, and imports all else itself. Copies share the seed of Python's hashes: where
-the order of sets might matter, two launchers take turns.
+A process imports TensorFlow, and what else it is told to, and waits for commands. Each
+runs in a copy of it, a process of its own that ends, or is killed, alone; it is made
+before TensorFlow starts threads, and imports all else itself. Copies share the seed of
+Python's hashes: where the order of sets might matter, two launchers take turns.
 """
+import importlib
 import itertools
 import json
 import os
@@ -21,12 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Launcher:
-    """A context; runs one command at a time."""
+    """A context; runs one command at a time.
+
+    Args:
+      modules: names of those that all commands find imported, besides TensorFlow.
+    """
+
+    def __init__(self, *modules):
+        self._modules = modules
 
     def __enter__(self):
         self._folder, self._count = tempfile.TemporaryDirectory(), itertools.count()
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.launcher"],
+            [sys.executable, "-W", "ignore", "-m", "tests.launcher", *self._modules],
             cwd=str(ROOT),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -78,6 +86,9 @@ class _Running:
 
 def _run_as_main(module, arguments, cwd, folder):
     """What `python -m module` does; never returns."""
+    # Not above: it imports TensorFlow, for which only the server has the time.
+    from tests import idle_work
+
     code = 1
     try:
         for number, name in enumerate(("out", "err"), 1):
@@ -86,7 +97,8 @@ def _run_as_main(module, arguments, cwd, folder):
         os.chdir(cwd)
         sys.path[:1] = [cwd, str(ROOT)]
         sys.argv = [module, *arguments]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        with idle_work.left_away():
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as error:
         code = error.code
@@ -100,10 +112,10 @@ def _run_as_main(module, arguments, cwd, folder):
         os._exit(code or 0)
 
 
-def _serve():
+def _serve(modules):
     """Answers each line of stdin with two: a process's number and its exit code."""
-    import tensorflow.compat.v1  # noqa: F401
-    import tensorflow.contrib.slim.nets  # noqa: F401
+    for module in ("tests.idle_work", *modules):
+        importlib.import_module(module)
 
     # Not the buffer of sys.stdin: a copy would have read ahead what is not for it.
     for line in iter(sys.stdin.readline, ""):
@@ -118,4 +130,4 @@ def _serve():
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1:])

@@ -5,14 +5,13 @@ block needs is before it on the page. Its `python -m ec_estimator` lines run in 
 another folder. A block whose first line is `# name.py` is written there, too.
 """
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from ec_estimator import __main__ as shell
+from tests.launcher import Launcher
+
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Shown indented, and gone on with after a backslash.
 _COMMAND = re.compile(
@@ -44,56 +43,6 @@ def commands(page):
     return [shlex.split(line, comments=True) for line in lines]
 
 
-# Each part of a page has a copy of one process, for TensorFlow takes seconds to import.
-# Two things that TensorFlow spends a quarter of short runs with are left away, as in
-# tests/conftest.py.
-_RUN = """
-import json, os, sys, traceback
-import sklearn.datasets
-from tensorflow.python.training import training_util
-from tensorflow.python.util import deprecation
-from ec_estimator import __main__ as shell
-
-training_util.write_graph = lambda *args, **kwargs: None
-
-def python(blocks):
-    for line, code in blocks:
-        exec(compile("\\n" * line + code, "page", "exec"), names)
-
-def parsed(arguments):
-    command = shell.COMMANDS[arguments[0]]
-    shell._define(command)
-    shell._parse(command, ["ec_estimator"] + arguments[1:])
-
-def run(arguments):
-    sys.argv = ["ec_estimator"] + arguments
-    shell.main()
-
-names = {"__name__": "page"}
-codes = []
-for number, (folder, how, what) in enumerate(json.load(sys.stdin)):
-    child = os.fork()
-    if not child:
-        os.chdir(folder)
-        log = open(f"{number}.log", "a")
-        os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
-        code = 99
-        try:
-            with deprecation.silence():
-                globals()[how](what)
-            code = 0
-        except SystemExit as error:
-            code = error.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
-    codes.append(os.waitpid(child, 0)[1] >> 8)
-with open("codes.json", "w") as file:
-    json.dump(codes, file)
-"""
-
-
 def run_python(pages, folder):
     """Runs the Python of each page in a process and a folder of its own.
 
@@ -104,21 +53,23 @@ def run_python(pages, folder):
     for page in pages:
         (folder / page.name).mkdir()
         blocks = [block for block in python_blocks(page) if not _FILE.match(block[1])]
-        tasks.append((str(folder / page.name), "python", blocks))
-    return dict(zip(pages, _failures(tasks, folder)))
+        tasks.append((folder / page.name, __name__, "python", json.dumps(blocks)))
+    return dict(zip(pages, _failures(tasks)))
 
 
 def run_commands(pages, folder):
     """Runs the commands of each page in order; as run_python."""
-    return _of_commands(pages, folder, "run")
+    return _of_commands(pages, folder, lambda line: ("ec_estimator", *line))
 
 
 def parse_commands(pages, folder):
     """Parses the commands of each page without running them; as run_python."""
-    return _of_commands(pages, folder, "parsed")
+    return _of_commands(
+        pages, folder, lambda line: (__name__, "command", json.dumps(line))
+    )
 
 
-def _of_commands(pages, folder, how):
+def _of_commands(pages, folder, task_of):
     tasks, owners = [], []
     for page in pages:
         place = folder / page.name
@@ -127,26 +78,38 @@ def _of_commands(pages, folder, how):
             name = _FILE.match(code)
             if name:
                 (place / name.group(1)).write_text(code)
-        for arguments in commands(page):
-            tasks.append((str(place), how, arguments))
+        for line in commands(page):
+            tasks.append((place, *task_of(line)))
             owners.append(page)
     failures = dict.fromkeys(pages, "")
-    for page, failure in zip(owners, _failures(tasks, folder)):
+    for page, failure in zip(owners, _failures(tasks)):
         failures[page] = failures[page] or failure
     return failures
 
 
-def _failures(tasks, folder):
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUN],
-        input=json.dumps(tasks),
-        cwd=str(folder),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=True,
-        universal_newlines=True,
-    )
-    codes = json.loads((folder / "codes.json").read_text())
+def _failures(tasks):
+    """What each task, (folder, module, *arguments), wrote if it failed, or ""."""
+    with Launcher("ec_estimator.__main__", "sklearn.datasets") as launcher:
+        done = [launcher.run(*task, cwd=place) for place, *task in tasks]
     return [
-        Path(place, f"{number}.log").read_text() + f"exit code {code}" if code else ""
-        for number, (code, (place, _, _)) in enumerate(zip(codes, tasks))
+        f"{each.stdout}{each.stderr}exit code {each.returncode}"
+        if each.returncode
+        else ""
+        for each in done
     ]
+
+
+def _execute(blocks):
+    names = {"__name__": "page"}
+    for line, code in blocks:
+        exec(compile("\n" * line + code, "page", "exec"), names)
+
+
+def _parse(line):
+    command = shell.COMMANDS[line[0]]
+    shell._define(command)
+    shell._parse(command, ["ec_estimator", *line[1:]])
+
+
+if __name__ == "__main__":
+    {"python": _execute, "command": _parse}[sys.argv[1]](json.loads(sys.argv[2]))

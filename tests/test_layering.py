@@ -148,7 +148,8 @@ PRIVATE = ("tensorflow.python", "tensorflow_core", "tensorflow_estimator")
 OF_NAMED_TUPLES = ("_replace", "_asdict", "_fields", "_make")
 OURS = ("self", "cls")
 DOORS = tuple(
-    f"ec_estimator.core.tf_{name}" for name in ("private", "imports", "intercept", "replicas")
+    f"ec_estimator.core.tf_{name}"
+    for name in ("private", "imports", "intercept", "replicas")
 )
 
 

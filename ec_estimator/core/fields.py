@@ -2,6 +2,7 @@
 
     @dataclasses.dataclass(frozen=True)
     class MovementConfig(ScheduledConfig):
+        target_field = "sparse_ratio"
         sparse_ratio: float = fields.field(
             0.5, fields.ratio(), "fraction of weights that are zero at the end"
         )
@@ -20,7 +21,7 @@
 """
 import dataclasses
 import numbers
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, ClassVar, NamedTuple, Tuple
 
 from ec_estimator.core.errors import ConfigError
 from ec_estimator.core.schedule import RAMPS, Schedule
@@ -239,15 +240,8 @@ class ScheduledConfig(Config):
     Has the fields start_step, step_interval, num_trials and ramp.
     """
 
-    @property
-    def target_field(self):
-        """Name of the field that says the target: the config's ratio."""
-        ratios = [
-            field.name
-            for field in dataclasses.fields(self)
-            if field.metadata["rule"].text == ratio().text
-        ]
-        return ratios[0] if ratios else "target"
+    # Name of the field that says the target, for messages.
+    target_field: ClassVar[str] = "target"
 
     @property
     def schedule(self):

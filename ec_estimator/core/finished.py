@@ -21,14 +21,7 @@ def trained_without(checkpoint_path, names):
     Args:
       names: of the compressors.
     """
-    reader = open_checkpoint(checkpoint_path)
-    for name in names:
-        if trials_done(reader, name) is None:
-            return (
-                f"{name}: checkpoint {checkpoint_path!r} was trained without it; use "
-                "the model_fn as it is, or train it compressed"
-            )
-    return ""
+    return _untrained(checkpoint_path, _trials(checkpoint_path, names))
 
 
 def unfinished(checkpoint_path, schedules):
@@ -40,16 +33,32 @@ def unfinished(checkpoint_path, schedules):
     Raises:
       RunFolderError: the checkpoint cannot be read.
     """
-    untrained = trained_without(checkpoint_path, schedules)
+    trials = _trials(checkpoint_path, schedules)
+    untrained = _untrained(checkpoint_path, trials)
     if untrained:
         return untrained
-    reader = open_checkpoint(checkpoint_path)
     for name, schedule in schedules.items():
-        done = trials_done(reader, name)
-        if done < schedule.num_trials:
+        if trials[name] < schedule.num_trials:
             return (
                 f"{name}: checkpoint {checkpoint_path!r} has been through trial "
-                f"{done} of {schedule.num_trials}; train to step {schedule.last_step}"
+                f"{trials[name]} of {schedule.num_trials}; train to step "
+                f"{schedule.last_step}"
+            )
+    return ""
+
+
+def _trials(checkpoint_path, names):
+    """{compressor name: trials that a checkpoint has been through, or None}."""
+    reader = open_checkpoint(checkpoint_path)
+    return {name: trials_done(reader, name) for name in names}
+
+
+def _untrained(checkpoint_path, trials):
+    for name, done in trials.items():
+        if done is None:
+            return (
+                f"{name}: checkpoint {checkpoint_path!r} was trained without it; use "
+                "the model_fn as it is, or train it compressed"
             )
     return ""
 

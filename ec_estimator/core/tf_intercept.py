@@ -11,6 +11,7 @@ import threading
 from tensorflow.python.ops import gradients_util
 
 from ec_estimator.core.memory import table
+from ec_estimator.core.names import name_in_graph
 
 # tf.gradients, Optimizer.compute_gradients, contrib's and Keras' optimizers all go
 # through this function, looked up as a module attribute at each call.
@@ -102,8 +103,7 @@ def _create(
     *args,
     **kwargs,
 ):
-    full = name[:-1] if name and name.endswith("/") else ""
-    full = full or graph.unique_name(name or op_type, mark_as_used=False)
+    full = name_in_graph(graph, name or op_type)
 
     def make(inputs):
         return original(op_type, inputs, dtypes, input_types, name, *args, **kwargs)

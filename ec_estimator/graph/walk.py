@@ -12,27 +12,36 @@ from ec_estimator.graph.op_types import (
 
 def ancestors(tensors):
     """The ops that the tensors are computed from, along data edges only."""
-    seen = set()
-    stack = [tensor.op for tensor in tensors]
-    while stack:
-        op = stack.pop()
-        if op not in seen:
-            seen.add(op)
-            stack.extend(tensor.op for tensor in op.inputs)
-    return seen
+    return _reached(
+        (tensor.op for tensor in tensors),
+        lambda op: (tensor.op for tensor in op.inputs),
+    )
 
 
 def descendants(ops):
     """The ops that read, at any remove, what these ops put out."""
+    return _reached(
+        ops,
+        lambda op: (reader for tensor in op.outputs for reader in tensor.consumers()),
+    )
+
+
+def run_with(ops):
+    """The ops that run whenever these do: what they read and what they wait for."""
+    return _reached(
+        ops, lambda op: (*(tensor.op for tensor in op.inputs), *op.control_inputs)
+    )
+
+
+def _reached(ops, next_ops):
+    """The ops, and all that next_ops(op) leads to from them."""
     seen = set()
     stack = list(ops)
     while stack:
         op = stack.pop()
         if op not in seen:
             seen.add(op)
-            stack.extend(
-                reader for tensor in op.outputs for reader in tensor.consumers()
-            )
+            stack.extend(next_ops(op))
     return seen
 
 
@@ -90,19 +99,6 @@ def _takes_alias(op, tensor):
     arguments = op.op_def.input_arg
     # Only ops with one tensor an argument write to references.
     return position < len(arguments) and arguments[position].is_ref
-
-
-def run_with(ops):
-    """The ops that run whenever these do: what they read and what they wait for."""
-    seen = set()
-    stack = list(ops)
-    while stack:
-        op = stack.pop()
-        if op not in seen:
-            seen.add(op)
-            stack.extend(tensor.op for tensor in op.inputs)
-            stack.extend(op.control_inputs)
-    return seen
 
 
 def is_looked_up(variable_op):

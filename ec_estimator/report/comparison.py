@@ -4,6 +4,9 @@ from typing import Tuple
 
 from ec_estimator.core.columns import columns
 
+# What a gain is called that rounds to none.
+_NO_GAIN = {"less": "as much", "faster": "as fast"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
@@ -46,13 +49,19 @@ def comparison_table(comparison):
         (
             ", ".join(filter(None, (measure.name, measure.unit))),
             *measure.texts,
-            f"{measure.before / measure.after:.1f} x {measure.gain}"
-            if measure.gain
-            else "",
+            _gain(measure),
         )
         for measure in comparison.measures
     ]
     return ("", *comparison.names, ""), rows, (1, 2)
+
+
+def _gain(measure):
+    """How many times less or faster; "" where none is hoped for."""
+    times = f"{measure.before / measure.after:.1f}"
+    if measure.gain and times == "1.0":
+        return _NO_GAIN[measure.gain]
+    return f"{times} x {measure.gain}" if measure.gain else ""
 
 
 def format_comparison(comparison):

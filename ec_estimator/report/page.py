@@ -50,7 +50,7 @@ def html_page(report, compressors=(), outcome=None, comparison=None):
     )
     source = pkgutil.get_data(__package__, "page.html").decode()
     return environment.from_string(source).render(
-        title=_title(report, comparison),
+        title=_title(report, compressors, comparison),
         report=report,
         comparison=comparison,
         evaluation=evaluation_line(outcome.evaluation)
@@ -78,10 +78,15 @@ def check_packages():
         ) from error
 
 
-def _title(report, comparison):
+def _title(report, compressors, comparison):
+    """The comparison's, or says what the run did."""
     if comparison:
         return comparison.title
-    return "Pruning report" if report else "Compression report"
+    names = ["pruning"] if report else []
+    names += [made.compressor.replace("_", " ") for made in compressors]
+    *first, last = dict.fromkeys(names or ["compression"])
+    text = f"{', '.join(first)} and {last}" if first else last
+    return f"{text[0].upper()}{text[1:]} report"
 
 
 def _section(made, markup):

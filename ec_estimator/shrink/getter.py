@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import PlanError
+from ec_estimator.core.names import name_in_graph
 from ec_estimator.core.state import open_checkpoint
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.artifact import read_artifact
@@ -81,7 +82,8 @@ class CutVariables:
     def create_variable(self, next_creator, **kwargs):
         """A creator for tf.variable_creator_scope: what never asks a getter, such as
         Keras layers."""
-        full = _full_name(kwargs.get("name"))
+        name = kwargs.get("name")
+        full = name_in_graph(tf.get_default_graph(), name) if name else None
         cut = self.artifact.variables.get(full)
         if cut is not None:
             dtype = kwargs.get("dtype")
@@ -137,16 +139,6 @@ class CutVariables:
             return tf.ensure_shape(value, shape)
 
         return initializer
-
-
-def _full_name(name):
-    """The name in the graph of a variable that is made here and now."""
-    if not name:
-        return None
-    # Such a name is taken as it is, as tf.name_scope does.
-    if name.endswith("/"):
-        return name[:-1]
-    return tf.get_default_graph().unique_name(name, mark_as_used=False)
 
 
 def named(arguments):

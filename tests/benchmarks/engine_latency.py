@@ -116,21 +116,11 @@ def model_fn_of(network):
     return model_fn
 
 
-def input_fn_of(shape):
-    def input_fn():
-        random = np.random.RandomState(0)
-        x = random.standard_normal((4,) + shape).astype(np.float32)
-        data = ({"x": x}, np.arange(4, dtype=np.int32) % 10)
-        return tf.data.Dataset.from_tensors(data).repeat()
-
-    return input_fn
-
-
 def trained(net, form, folder):
     """An Estimator after the trials."""
     network, shape, _ = NETS[net]
     made = FORMS[form]
-    model_fn, data = model_fn_of(network), input_fn_of(shape)
+    model_fn, data = model_fn_of(network), networks.noise(shape, 4)
     run = tf.estimator.RunConfig(save_checkpoints_steps=10**6)
     if made.is_pruned:
         pruner = ec.PrunerConfig(

@@ -2,6 +2,7 @@
 
 Each is a callable(inputs, training) -> logits [batch, 10].
 """
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from examples import cifar10_model
@@ -89,6 +90,18 @@ def make_model_fn(network, getter=None):
         return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
     return model_fn
+
+
+def noise(shape, batch):
+    """An input_fn: the same batch without end, "x" [batch, *shape] and 10 classes."""
+
+    def input_fn():
+        random = np.random.RandomState(0)
+        x = random.standard_normal((batch, *shape)).astype(np.float32)
+        labels = np.arange(batch, dtype=np.int32) % 10
+        return tf.data.Dataset.from_tensors(({"x": x}, labels)).repeat()
+
+    return input_fn
 
 
 def learning_rate(step, params):

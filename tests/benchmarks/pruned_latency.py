@@ -14,7 +14,6 @@ import json
 import os
 import tempfile
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, flags
 
@@ -31,19 +30,6 @@ flags.DEFINE_list("batch_sizes", ["1", "32"], "images in a batch")
 RATIO = 0.5
 SIDES = {"resnet20": 32, "vgg11": 32, "mobile_net": 64}
 TRIALS, INTERVAL = 2, 3
-
-
-def make_input_fn(side):
-    """Batches of noise without end."""
-
-    def input_fn():
-        random = np.random.RandomState(0)
-        images = random.standard_normal((16, side, side, 3)).astype(np.float32)
-        labels = random.randint(10, size=16).astype(np.int32)
-        data = tf.data.Dataset.from_tensor_slices(({"x": images}, labels))
-        return data.repeat().batch(16)
-
-    return input_fn
 
 
 def prune(model_fn, input_fn, align, folder):
@@ -71,7 +57,7 @@ def prune(model_fn, input_fn, align, folder):
 def measure(network, align):
     """The figures of one network with one alignment, one dict a batch size."""
     model_fn = networks.make_model_fn(getattr(networks, network))
-    input_fn = make_input_fn(SIDES[network])
+    input_fn = networks.noise((SIDES[network],) * 2 + (3,), 16)
     with tempfile.TemporaryDirectory() as folder:
         artifact, macs = prune(model_fn, input_fn, align, folder)
         found = measure_latency(

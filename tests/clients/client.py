@@ -4,6 +4,8 @@ from typing import Callable, Dict, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests import models
+
 BATCH = 4
 
 
@@ -54,3 +56,24 @@ def batches(features, labels, repeat=False):
         return (data.repeat() if repeat else data).batch(BATCH)
 
     return input_fn
+
+
+def of_examples(model_fn, features, labels, **fields):
+    """A Client of a model_fn that any Estimator takes, with these examples.
+
+    Args:
+      features, labels: arrays, [examples, ...].
+      fields: answer, sparse and cut of the Client.
+    """
+    return Client(
+        model_fn=model_fn,
+        estimator=lambda model_fn, model_dir: tf.estimator.Estimator(
+            model_fn, config=models.run_config(model_dir)
+        ),
+        train_input_fn=batches(features, labels, repeat=True),
+        eval_input_fn=batches(features, labels),
+        predict_input_fn=batches(features, labels),
+        receiver=receiver_of(features),
+        inputs=features,
+        **fields,
+    )

@@ -4,8 +4,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from deepctr.estimator import DeepFMEstimator
 
-from tests import models
-from tests.clients.client import BATCH, Client, batches, receiver_of
+from tests.clients.client import BATCH, of_examples
 
 FIELDS, VALUES = ("user", "item"), 20
 
@@ -29,16 +28,10 @@ def client(folder):
     made = DeepFMEstimator(
         [*categories, price], [*deep, price], dnn_hidden_units=(32, 16), dnn_dropout=0.1
     )
-    return Client(
-        model_fn=made.model_fn,
-        estimator=lambda model_fn, model_dir: tf.estimator.Estimator(
-            model_fn, config=models.run_config(model_dir)
-        ),
-        train_input_fn=batches(features, labels, repeat=True),
-        eval_input_fn=batches(features, labels),
-        predict_input_fn=batches(features, labels),
-        receiver=receiver_of(features),
-        inputs=features,
+    return of_examples(
+        made.model_fn,
+        features,
+        labels,
         answer="logits",
         # The two layers of the deep part, its output, and the linear weight of price.
         sparse=4,

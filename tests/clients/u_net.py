@@ -5,8 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from keras_unet.models import custom_unet
 
-from tests import models
-from tests.clients.client import BATCH, Client, batches, receiver_of
+from tests.clients.client import BATCH, of_examples
 
 SIZE = 8
 
@@ -34,16 +33,10 @@ def client(folder):
     shape = (4 * BATCH, SIZE, SIZE, 1)
     features = {"image": random.standard_normal(shape).astype(np.float32)}
     labels = random.randint(0, 2, shape).astype(np.float32)
-    return Client(
-        model_fn=_model_fn,
-        estimator=lambda model_fn, model_dir: tf.estimator.Estimator(
-            model_fn, config=models.run_config(model_dir)
-        ),
-        train_input_fn=batches(features, labels, repeat=True),
-        eval_input_fn=batches(features, labels),
-        predict_input_fn=batches(features, labels),
-        receiver=receiver_of(features),
-        inputs=features,
+    return of_examples(
+        _model_fn,
+        features,
+        labels,
         answer="mask",
         # Five blocks of two, two transposed ones and the output.
         sparse=13,

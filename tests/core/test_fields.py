@@ -4,12 +4,14 @@ from typing import Optional, Tuple
 
 import pytest
 
+from ec_estimator.config import PrunerConfig, SparsifierConfig
 from ec_estimator.core import fields
 from ec_estimator.core.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
 class MovementConfig(fields.ScheduledConfig):
+    target_field = "sparse_ratio"
     sparse_ratio: float = fields.field(0.5, fields.ratio(), "what is zero at the end")
     warm_up: Optional[int] = fields.field(
         None, fields.or_none(fields.integer(2, 9)), "steps before scores count"
@@ -31,6 +33,12 @@ def test_a_config_of_ones_own_has_a_schedule():
     schedule = MovementConfig(sparse_ratio=0.8, ramp="linear", start_step=10).schedule
     assert [schedule.step_of(trial) for trial in (1, 4)] == [110, 410]
     assert schedule.ratio(2) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("config", [MovementConfig, PrunerConfig, SparsifierConfig])
+def test_a_config_names_the_field_of_its_target_which_is_no_field_itself(config):
+    assert config(**{config.target_field: 0.25}).target == 0.25
+    assert "target_field" not in {f.name for f in dataclasses.fields(config)}
 
 
 @pytest.mark.parametrize(

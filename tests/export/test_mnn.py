@@ -90,7 +90,8 @@ def written(estimator, folder):
     "network, config",
     [
         (every_layer, {}),
-        (every_layer, {"signed": "auto"}),
+        # Its twin has fewer bits.
+        pytest.param(every_layer, {"signed": "auto"}, marks=pytest.mark.slow),
         (every_layer, {"signed": "auto", "bits": 4, "wbits": 2}),
         (winograd, {"int8_winograd": True}),
         (pools, {"signed": "auto"}),

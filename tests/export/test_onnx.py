@@ -12,7 +12,8 @@ from tests import models
 from tests.export import onnx_runs
 from tests.export.onnx_runs import FAST, ON_THE_GRID, quantizer, run_of
 
-# Of these `make test` has all ways; of the others the one that engines are fast with.
+# Of these `make test` has each way of compression; of the others the one that engines
+# are fast with.
 QUICK = ("raw", "residual")
 MODELS = (
     *("layers", "mobile_net", "u_net", "rank3_dense", "dnn"),
@@ -24,9 +25,10 @@ MODELS = (
 TESTED = MODELS[:5]
 
 
-def ways(quick):
+def ways(*quick):
+    """All models, all but those named as slow ones."""
     for model in (*QUICK, *MODELS):
-        slow = model not in (QUICK + TESTED if quick else QUICK)
+        slow = model not in quick
         yield pytest.param(model, marks=[pytest.mark.slow] * slow)
 
 
@@ -45,12 +47,12 @@ def _zeros(arrays):
     )
 
 
-@pytest.mark.parametrize("name", ways(quick=False))
+@pytest.mark.parametrize("name", ways("residual"))
 def test_a_float_model(name, tmp_path):
     check(run_of(name, tmp_path), "onnxruntime")
 
 
-@pytest.mark.parametrize("name", ways(quick=False))
+@pytest.mark.parametrize("name", ways("raw"))
 def test_a_sparse_model_keeps_its_zeros(name, tmp_path):
     run = run_of(name, tmp_path, onnx_runs.sparsifier())
     check(run, "openvino")
@@ -63,13 +65,13 @@ def test_a_sparse_model_keeps_its_zeros(name, tmp_path):
     assert not missing
 
 
-@pytest.mark.parametrize("name", ways(quick=False))
+@pytest.mark.parametrize("name", ways(*QUICK))
 def test_signed_integers(name, tmp_path):
     run = run_of(name, tmp_path, quantizer())
     check(run, "tensorrt", "onnxruntime", share=ON_THE_GRID)
 
 
-@pytest.mark.parametrize("name", ways(quick=True))
+@pytest.mark.parametrize("name", ways(*QUICK, *TESTED))
 def test_unsigned_integers_and_outputs(name, tmp_path):
     run = run_of(name, tmp_path, quantizer(**FAST))
     check(run, "onnxruntime", share=ON_THE_GRID)

@@ -72,7 +72,10 @@ class TestKernels:
             heads = [n for layer, n in layers.items() if layer[0] == "head/Out/kernel"]
             assert sum(heads) == 2
 
-    @pytest.mark.parametrize("static", [True, False])
+    # With static shapes it is the same products without sizes that are gathered.
+    @pytest.mark.parametrize(
+        "static", [pytest.param(True, marks=pytest.mark.slow), False]
+    )
     def test_that_an_einsum_reads(self, static, tmp_path):
         sequences = dataset(static=static, x=normal(4, 8))
         assert_quantized_everywhere(
@@ -124,7 +127,15 @@ class TestKernels:
 
 
 class TestProducts:
-    @pytest.mark.parametrize("mode", [MODES.TRAIN, MODES.EVAL, MODES.PREDICT])
+    # A product more in EVAL is one that the mode that plans has not, as in TRAIN.
+    @pytest.mark.parametrize(
+        "mode",
+        [
+            MODES.TRAIN,
+            pytest.param(MODES.EVAL, marks=pytest.mark.slow),
+            MODES.PREDICT,
+        ],
+    )
     def test_are_the_same_with_another_before_them(self, mode, tmp_path):
         estimator = trained(mode_models.attention(mode), tmp_path, SEQUENCES)
         found = assert_quantized_everywhere(
@@ -182,7 +193,15 @@ OF_PIXELS = {
 }
 
 
-@pytest.mark.parametrize("kind, exported", zip(OF_PIXELS, [*OF_PIXELS][1:] + ["bytes"]))
+# Each predicts with all three kinds: the slow ones train with what the first exports.
+@pytest.mark.parametrize(
+    "kind, exported",
+    [
+        ("bytes", "floats_to_255"),
+        pytest.param("floats_to_255", "floats_to_1", marks=pytest.mark.slow),
+        pytest.param("floats_to_1", "bytes", marks=pytest.mark.slow),
+    ],
+)
 def test_features_of_another_kind_than_in_training_predict_the_same(
     kind, exported, tmp_path
 ):

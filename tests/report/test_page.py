@@ -9,7 +9,12 @@ import sys
 import pytest
 
 import ec_estimator as ec
-from ec_estimator.report.comparison import Comparison, Measure, format_comparison
+from ec_estimator.report.comparison import (
+    Comparison,
+    Measure,
+    comparison_table,
+    format_comparison,
+)
 from ec_estimator.report.data import Latency, Measurement, pruning_report
 from ec_estimator.report.page import html_page
 from ec_estimator.report.run import CompressorReport, Outcome
@@ -114,6 +119,39 @@ def test_a_comparison_as_text():
         "accuracy     0.995  0.990",
         "file, bytes  4,000  1,000  4.0 x less",
     ]
+
+
+@pytest.mark.parametrize(
+    "gain,before,said",
+    [
+        ("faster", 1.04, "as fast"),
+        ("faster", 0.96, "as fast"),
+        ("faster", 1.06, "1.1 x faster"),
+        ("less", 1.0, "as much"),
+        ("", 1.0, ""),
+    ],
+)
+def test_a_gain_that_rounds_to_none_is_called_so(gain, before, said):
+    measured = Comparison("", ("a", "b"), "", (Measure("m", "", before, 1, 2, gain),))
+    _, [row], _ = comparison_table(measured)
+    assert row[-1] == said
+
+
+@pytest.mark.parametrize(
+    "compressors,title",
+    [
+        ([], "Pruning report"),
+        (["pruning", "quantization"], "Pruning and quantization report"),
+        (["sparsity", "my_own"], "Pruning, sparsity and my own report"),
+    ],
+)
+def test_the_title_says_what_the_run_did(compressors, title, report):
+    made = [CompressorReport(n, 1, 1, {}, (), {}, {}, {}) for n in compressors]
+    assert f"<h1>{title}</h1>" in html_page(report, made)
+
+
+def test_the_title_of_a_page_on_nothing():
+    assert "<title>Compression report</title>" in html_page(None)
 
 
 def test_axes_have_units(report):

@@ -216,7 +216,7 @@ def test_the_page_has_the_table_the_curves_and_what_is_left_alone(moved):
     assert "In all: bytes 3,744 -&gt; 540" in page
     for text in ("training step", "fraction of values", "upper end"):
         assert f"<!-- {text} -->" in page
-    assert "<title>Compression report</title>" in page
+    assert "<title>Quantization report</title>" in page
     assert "its kernel is changed by dropout or noise" in page
     assert not {"script", "link", "img", "iframe", "image"} & set(parsed.tags)
 

@@ -190,6 +190,18 @@ def shared(x, training):
     return tf.layers.dense(tf.reduce_mean(x, [1, 2]), models.CLASSES)
 
 
+def mixture(x, training):
+    """What `shared`, `transposed` and `literal_reshape` have, one after the other."""
+
+    def conv(x):
+        return tf.layers.conv2d(x, 8, 3, padding="same", name="c", reuse=tf.AUTO_REUSE)
+
+    x = tf.nn.relu(conv(tf.nn.relu(conv(tf.layers.conv2d(x, 8, 1)))))
+    x = tf.layers.conv2d_transpose(x, 10, 1, strides=1, activation=tf.nn.relu)
+    x = tf.reshape(x, [-1, 8 * 8 * 10], name="literal")
+    return tf.layers.dense(x, models.CLASSES)
+
+
 IMAGE, SEQUENCE = (8, 8, 3), (6, 10)
 SMALL = {
     **{
@@ -197,7 +209,7 @@ SMALL = {
         for network in (
             *(vgg, residual, dense_net, mobile_net, squeeze_and_excite, u_net),
             *(branches_on_counts, computes_with_counts, literal_reshape, shared),
-            *(literal_squeeze_and_excite, literal_constants, transposed),
+            *(literal_squeeze_and_excite, literal_constants, transposed, mixture),
         )
     },
     "slim_resnet_v1": (slim_resnet_v1, (32, 32, 3)),
