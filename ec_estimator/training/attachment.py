@@ -11,9 +11,11 @@ from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.backward_pass import backward_ops, forward_ends
 from ec_estimator.graph.layers import find_layers
+from ec_estimator.graph.op_types import GRADIENT_SENT, TAKES_GRADIENTS
 from ec_estimator.graph.plan import make_plan
 from ec_estimator.graph.savers import saved_variables, served_from
 from ec_estimator.graph.variables import checkpoint_name, model_variables
+from ec_estimator.rewrite.accumulators import sent_to
 from ec_estimator.rewrite.backward import gate_gradients, kernel_gradients
 from ec_estimator.rewrite.reads import gated_reads, ungated_reads
 from ec_estimator.rewrite.updates import gate_updates
@@ -82,12 +84,21 @@ class Attachment:
         On a cluster that is where the variable is: what a worker has gated may land
         after a trial. A worker whose gate nothing else reads then pulls no mask.
         """
+        if update.op.type in TAKES_GRADIENTS:
+            for op in sent_to(update.op):
+                given = self._least_gated(name, op.inputs[GRADIENT_SENT])
+                tf_private.replace_input(op, GRADIENT_SENT, given)
         if self._is_gated(name, update):
             if not self._is_sent(name, update):
                 return update
-            if all(a.gate_is_enough for a in self.attached if name in a.gated):
-                update = self._gated.get((name, update.name), update)
+            update = self._least_gated(name, update)
         return self._pass(name, update, lambda attached: attached.gate)
+
+    def _least_gated(self, name, update):
+        """What an update was before it was gated, if it will be once more."""
+        if all(a.gate_is_enough for a in self.attached if name in a.gated):
+            return self._gated.get((name, update.name), update)
+        return update
 
     def gate_gradient(self, name, gradient):
         """The same for a gradient that comes out of the layers."""

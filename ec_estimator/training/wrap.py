@@ -153,7 +153,8 @@ class CompressedModel:
         folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
         bind(folder, attachment)
         announce_plan(graph, attachment.plan)
-        if config.num_worker_replicas > 1:
+        # A chief without workers may still have its updates applied beside its steps.
+        if config.num_worker_replicas > 1 or config.num_ps_replicas:
             hooks = chief_hooks(config, attachment, folder, spec)
         else:
             hooks = [TrialHook(attachment, folder, config.model_dir)]
