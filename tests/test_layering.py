@@ -147,7 +147,10 @@ def test_what_is_forbidden_is_found(line, found):
 PRIVATE = ("tensorflow.python", "tensorflow_core", "tensorflow_estimator")
 OF_NAMED_TUPLES = ("_replace", "_asdict", "_fields", "_make")
 OURS = ("self", "cls")
-DOORS = ("ec_estimator.core.tf_private", "ec_estimator.core.tf_imports")
+DOORS = (
+    *("ec_estimator.core.tf_private", "ec_estimator.core.tf_imports"),
+    "ec_estimator.core.tf_savers",
+)
 
 
 def private_names(tree):

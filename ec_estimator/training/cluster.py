@@ -9,6 +9,7 @@ import time
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_savers
 from ec_estimator.training.hook import TrialHook
 
 # Seconds between two looks at whether the chief has started.
@@ -89,12 +90,18 @@ def chief_hooks(config, attachment, folder, spec):
 
     Returns:
       List of hooks. A saver of checkpoints, as Estimator would make it, is one of them,
-      unless the user's own are.
+      unless the user's own are; those get a listener.
     """
     hook = ClusterTrialHook(attachment, folder, config.model_dir)
-    users = (*spec.training_hooks, *spec.training_chief_hooks)
+    users = [
+        other
+        for other in (*spec.training_hooks, *spec.training_chief_hooks)
+        if isinstance(other, tf.train.CheckpointSaverHook)
+    ]
+    for saver in users:
+        tf_savers.add_listener(saver, BeforeCheckpoints(hook))
     saves = config.save_checkpoints_secs or config.save_checkpoints_steps
-    if not saves or any(isinstance(h, tf.train.CheckpointSaverHook) for h in users):
+    if users or not saves:
         return [hook]
     saver = tf.train.CheckpointSaverHook(
         config.model_dir,

@@ -5,7 +5,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_private, tf_savers
 from ec_estimator.core.errors import PlanError, RunFolderError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
@@ -230,9 +230,9 @@ def _saving_state(scaffold, state):
     scaffold = scaffold or tf.train.Scaffold()
     savers = tf.get_collection_ref(tf.GraphKeys.SAVERS)
     own = scaffold.saver or (savers[0] if savers else None)
-    if own is None or tf_private.saver_variables(own) is None and not own.saver_def:
+    if own is None or tf_savers.saver_variables(own) is None and not own.saver_def:
         return scaffold
-    variables = tf_private.saver_variables(own)
+    variables = tf_savers.saver_variables(own)
     if variables is None:
         raise PlanError(
             "the Scaffold's Saver was made from a saver_def, so the compression state "
@@ -250,7 +250,7 @@ def _saving_state(scaffold, state):
     else:
         # Taken with tf.global_variables(), it may hold some of ours already.
         variables = list(dict.fromkeys([*variables, *state]))
-    successor = tf.train.Saver(variables, **tf_private.saver_options(own))
+    successor = tf.train.Saver(variables, **tf_savers.saver_options(own))
     if own in savers:
         savers[savers.index(own)] = successor
     return tf.train.Scaffold(saver=successor, copy_from_scaffold=scaffold)
