@@ -65,10 +65,16 @@ class BeforeCheckpoints(tf.train.CheckpointSaverListener):
 
 
 class AwaitStart(tf.train.SessionRunHook):
-    """Has a worker wait until the chief has done what comes before the first step."""
+    """Has a worker wait until the chief has done what comes before the first step.
 
-    def __init__(self, attachment):
+    Args:
+      attachment: training.attachment.Attachment of the session's graph.
+      every_step: ops to run with each of the worker's.
+    """
+
+    def __init__(self, attachment, every_step=()):
         self._attachment = attachment
+        self._every_step = list(every_step)
 
     def begin(self):
         started = (attached.started for attached in self._attachment.attached)
@@ -77,6 +83,9 @@ class AwaitStart(tf.train.SessionRunHook):
     def after_create_session(self, session, coord):
         while not all(session.run(self._started)):
             time.sleep(_POLL)
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs(self._every_step)
 
 
 def chief_hooks(config, attachment, folder, spec):

@@ -155,10 +155,12 @@ class CompressedModel:
         announce_plan(graph, attachment.plan)
         # A chief without workers may still have its updates applied beside its steps.
         if config.num_worker_replicas > 1 or config.num_ps_replicas:
+            # A saver of the user's saves as soon as there is a session; ours is ready.
             hooks = chief_hooks(config, attachment, folder, spec)
+            hooks = (*hooks, *spec.training_chief_hooks)
         else:
-            hooks = [TrialHook(attachment, folder, config.model_dir)]
-        hooks = (*spec.training_chief_hooks, *hooks)
+            trials = TrialHook(attachment, folder, config.model_dir)
+            hooks = (*spec.training_chief_hooks, trials)
         return spec._replace(training_chief_hooks=hooks)
 
     def check_start(self, model_dir):

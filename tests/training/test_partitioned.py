@@ -41,9 +41,7 @@ def same_values(shape, dtype, partition_info=None):
 
 def network(partitioner):
     def layers(x, training):
-        with tf.variable_scope(
-            "net", partitioner=partitioner, initializer=same_values
-        ):
+        with tf.variable_scope("net", partitioner=partitioner, initializer=same_values):
             x = tf.layers.flatten(x)
             x = tf.layers.dense(x, 24, tf.nn.relu)
             x = tf.layers.dense(x, 16, tf.nn.relu)
@@ -112,7 +110,8 @@ def after_a_trial(compressor, partitioner, setter, target):
     return {
         name: value
         for name, value in values.items()
-        if re.search(r"/(kernel|bias)(/part_\d)?$", name) or name.startswith("ec_estimator/")
+        if re.search(r"/(kernel|bias)(/part_\d)?$", name)
+        or name.startswith("ec_estimator/")
     }
 
 

@@ -29,7 +29,9 @@ def synchronous():
         optimizers = []
 
         def optimizer():
-            optimizers.append(tf.train.SyncReplicasOptimizer(tf.train.AdamOptimizer(0.01), 2, 2))
+            optimizers.append(
+                tf.train.SyncReplicasOptimizer(tf.train.AdamOptimizer(0.01), 2, 2)
+            )
             return optimizers[0]
 
         inner, _ = models.classifier(models._raw_network, (8, 8, 3), optimizer)
@@ -156,8 +158,11 @@ class TestGradientsThatWaitInAnAccumulator:
         (apply,) = optimizer.get_chief_queue_runner().enqueue_ops
         tokens = optimizer.get_init_tokens_op()
         attachment = attach_to_finished_graph(tf.get_default_graph(), [compressor])
-        return [send, attachment.train_ops], apply, [tokens, optimizer.chief_init_op], (
-            attachment
+        return (
+            [send, attachment.train_ops],
+            apply,
+            [tokens, optimizer.chief_init_op],
+            (attachment),
         )
 
     @pytest.mark.parametrize("compressor", [sparsifier, pruner])
