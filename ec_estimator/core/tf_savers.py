@@ -17,6 +17,6 @@ def saver_options(saver):
 
 
 def add_listener(saver_hook, listener):
-    """Has a CheckpointSaverHook, before it begins, call another listener; first, so that
-    the others find what this one has prepared."""
+    """Has a CheckpointSaverHook, before it begins, call another listener; first, so
+    that the others find what this one has prepared."""
     saver_hook._listeners = [listener, *saver_hook._listeners]

@@ -9,7 +9,6 @@ from a train_op to the update that it makes.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.devices import beside
 from ec_estimator.graph.op_types import SENDS_GRADIENTS, TAKES_GRADIENTS
 
 

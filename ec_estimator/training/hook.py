@@ -20,8 +20,8 @@ class TrialHook(tf.train.SessionRunHook):
       attachment: training.attachment.Attachment of the session's graph.
       folder: RunFolder for trials.jsonl, or None.
       summary_dir: folder of the TensorBoard event file, or None.
-      every_step: ops to run with the user's; None: the chief's, because the train_op has
-        the others.
+      every_step: ops to run with the user's; None: the chief's, because the train_op
+        has the others.
       counter: (variable, op that counts a step) where the graph has no global step.
     """
 

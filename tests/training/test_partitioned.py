@@ -75,8 +75,8 @@ def test_masks_lie_beside_their_parts_and_nothing_is_pulled(compressor, name, tm
 
 @pytest.fixture
 def server():
-    """A worker's server, new, since a server keeps its variables; both parameter servers
-    are in this process, too."""
+    """A worker's server, new, since a server keeps its variables; both parameter
+    servers are in this process, too."""
     addresses = clusters.cluster(worker=1, ps=2)
     servers = [
         tf.train.Server(addresses, job, number, config=models.ONE_THREAD)
