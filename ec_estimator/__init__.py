@@ -30,8 +30,8 @@ from ec_estimator.quantization.session import quantize_graph
 from ec_estimator.shrink.finetune import finetune
 from ec_estimator.shrink.gap_finetune import GapFinetune
 from ec_estimator.sparsity.sparsifier import Sparsifier
-from ec_estimator.training.hook import CompressionHook
 from ec_estimator.training.loop import compressed, train_and_evaluate
+from ec_estimator.training.session import CompressionHook
 from ec_estimator.training.warm_start import warm_start
 from ec_estimator.training.wrap import compress
 from ec_estimator.version import __version__

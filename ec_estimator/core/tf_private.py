@@ -204,18 +204,3 @@ def without_event_files(exporter):
     twin = copy.copy(exporter)
     twin._event_file_pattern = None
     return twin
-
-
-def saver_variables(saver):
-    """What a built Saver saves, as it was given: a list or a dict; None: everything."""
-    return saver._var_list
-
-
-def saver_options(saver):
-    """The constructor arguments that a Saver was made with."""
-    names = (
-        *("reshape", "sharded", "max_to_keep", "keep_checkpoint_every_n_hours"),
-        *("restore_sequentially", "pad_step_number", "save_relative_paths"),
-        "filename",
-    )
-    return {name: getattr(saver, f"_{name}") for name in names}

@@ -75,6 +75,17 @@ ASSIGNMENTS = {
 # The optimizers' ops that take a gradient: the beginnings of their types' names.
 APPLIES = ("Apply", "ResourceApply")
 SPARSE_APPLIES = ("SparseApply", "ResourceSparseApply")
+# Into an accumulator, input 0, of gradients, and out of it: the mean of so many.
+SENDS_GRADIENTS = (
+    *("AccumulatorApplyGradient", "ResourceAccumulatorApplyGradient"),
+    "SparseAccumulatorApplyGradient",
+)
+# The input of the first that is sent, if it is dense.
+GRADIENT_SENT = 2
+TAKES_GRADIENTS = (
+    *("AccumulatorTakeGradient", "ResourceAccumulatorTakeGradient"),
+    "SparseAccumulatorTakeGradient",
+)
 RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 # They hand their inputs to function bodies, the last to the last argument.
 CALLS = (

@@ -8,7 +8,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_savers
 from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.graph.walk import origin
@@ -31,7 +31,7 @@ def saved_variables(saver, graph):
       {name in the checkpoint: [variable], parts of a partitioned one in their order}.
     """
     variables = {v.op.name: v for v in variables_of(graph)}
-    given = None if saver is None else tf_private.saver_variables(saver)
+    given = None if saver is None else tf_savers.saver_variables(saver)
     if given is None:
         given = list(variables.values())
     if isinstance(given, dict):

@@ -5,7 +5,13 @@ from ec_estimator.core import tf_private
 from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import is_state
 from ec_estimator.graph.backward_pass import backward_ops
-from ec_estimator.graph.op_types import APPLIES, CALLS, SPARSE_APPLIES
+from ec_estimator.graph.op_types import (
+    APPLIES,
+    CALLS,
+    SENDS_GRADIENTS,
+    SPARSE_APPLIES,
+    TAKES_GRADIENTS,
+)
 from ec_estimator.graph.walk import descendants, is_alias, origin, takers
 
 
@@ -88,6 +94,9 @@ def _computed_from_gradients(backward):
         for output in op.outputs:
             if output.dtype.is_floating and not is_alias(output):
                 stack.extend(output.consumers())
+        if op.type in SENDS_GRADIENTS:
+            readers = op.inputs[0].consumers()
+            stack.extend(take for take in readers if take.type in TAKES_GRADIENTS)
     return seen
 
 

@@ -19,7 +19,7 @@ Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.state import create_variable, is_state
-from ec_estimator.graph.op_types import APPLIES, ASSIGNMENTS
+from ec_estimator.graph.op_types import APPLIES, ASSIGNMENTS, SENDS_GRADIENTS
 from ec_estimator.graph.walk import ancestors, descendants
 from ec_estimator.pruning.loss_scale import gradients_of_scaled_losses, unscaled
 from ec_estimator.rewrite.edges import leave_branches
@@ -121,7 +121,8 @@ class Importance:
         trains = ancestors(
             tensor
             for op in graph.get_operations()
-            if op.type in ASSIGNMENTS or op.type.startswith(APPLIES)
+            if op.type in (*ASSIGNMENTS, *SENDS_GRADIENTS)
+            or op.type.startswith(APPLIES)
             if not is_state(op.name)
             for tensor in op.inputs
         )

@@ -7,6 +7,7 @@ from ec_estimator.core.devices import beside
 from ec_estimator.core.horovod import rank_average
 from ec_estimator.core.state import create_variable
 from ec_estimator.quantization.constants import constant
+from ec_estimator.rewrite import accumulators
 from ec_estimator.rewrite.edges import leave_branches
 
 # Relative change of a step size in a training step: Adam's own default.
@@ -74,10 +75,25 @@ class StepAdam:
             return []
         step, gradient = self._flat(reads, sums), self._flat(sums, sums)
         slope = rank_average(step * gradient)
+        taken = accumulators.taken(slope.graph)
+        if taken:
+            return [self._averaged_step(slope, taken[0], sums)]
         # On a cluster they are read when the gradient is there: a trial may have begun
         # anew since the step began.
         with tf.control_dependencies([slope]), beside(self._m):
             return self._step(step, slope, sums)
+
+    def _averaged_step(self, slope, take, names):
+        """Op that sends a worker's slope, for workers whose gradients are averaged: one
+        step for all, with the mean, where each of their own would be many."""
+
+        def update(mean):
+            with tf.control_dependencies([mean]):
+                now = {name: self._steps[name].read_value() for name in names}
+                return self._step(self._flat(now, names), mean, names)
+
+        with beside(self._m):
+            return accumulators.average(slope, take, update)
 
     def _step(self, step, slope, names):
         # Of a value that is not finite every sum is.

@@ -27,7 +27,8 @@ from ec_estimator.graph.op_types import (
     RESTORES,
 )
 from ec_estimator.graph.variables import first_writes, optimizer_variables, owner
-from ec_estimator.graph.walk import origin, run_with, takers
+from ec_estimator.graph.walk import descendants, origin, run_with, takers
+from ec_estimator.rewrite.accumulators import sent_to, taken
 from ec_estimator.rewrite.averages import averages
 
 # What TensorFlow's Apply kernels call the gradient.
@@ -134,6 +135,8 @@ def _in_training(writers, train_op):
     if train_op is None:
         return written
     run = run_with([getattr(train_op, "op", train_op)])
+    graph = next(iter(run)).graph
+    run |= descendants(t for t in taken(graph) if not run.isdisjoint(sent_to(t)))
     return {n for n in written if not run.isdisjoint(writers[n])} or written
 
 

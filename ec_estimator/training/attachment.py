@@ -5,7 +5,6 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_intercept, tf_private
 from ec_estimator.core.compressor import Attached, Trained
-from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.memory import recall, remember
 from ec_estimator.core.replicas import others, variables_of
@@ -25,6 +24,7 @@ from ec_estimator.training.checks import (
     warn_of_reader,
     warn_of_zero_targets,
 )
+from ec_estimator.training.gate import Gate
 from ec_estimator.training.passes import ForwardPasses
 
 _ATTACHED = "attached"
@@ -51,9 +51,6 @@ class Attachment:
         warn_of_zero_targets(compressors)
         self.plan = plan
         self.compressors = compressors
-        # {(variable name, name of a gated tensor): what was gated}. What comes straight
-        # from a gated gradient needs no second multiplication.
-        self._gated = {}
         self.attached = [
             compressor.inject(
                 graph,
@@ -62,6 +59,7 @@ class Attachment:
             )
             for compressor in compressors
         ]
+        self._gate = Gate(graph, self.attached)
         self._forward_passes = ForwardPasses(graph, self.attached)
 
     @property
@@ -75,56 +73,12 @@ class Attachment:
         """Our variables in the graph."""
         return [v for v in variables_of(self.graph) if is_state(v.op.name)]
 
-    def gate(self, name, update):
-        """What of an update reaches variable `name`; each update is gated once.
-
-        On a cluster that is where the variable is: what a worker has gated may land
-        after a trial. A worker whose gate nothing else reads then pulls no mask.
-        """
-        if self._is_gated(name, update):
-            if not self._is_sent(name, update):
-                return update
-            if all(a.gate_is_enough for a in self.attached if name in a.gated):
-                update = self._gated.get((name, update.name), update)
-        return self._pass(name, update, lambda attached: attached.gate)
-
-    def gate_gradient(self, name, gradient):
-        """The same for a gradient that comes out of the layers."""
-        if self._is_gated(name, gradient):
-            return gradient
-        return self._pass(name, gradient, lambda attached: attached.gate_gradient)
-
-    def _pass(self, name, update, gate_of):
-        given = update
-        for attached in self.attached:
-            if name in attached.gated:
-                update = gate_of(attached)(name, update)
-        self._gated[name, update.name] = given
-        return update
-
-    def _is_sent(self, name, update):
-        """Whether another process than that of variable `name` computes an update."""
-        return any(
-            task_of(v.device) != task_of(update.op.device)
-            for v in variables_of(self.graph)
-            if v.op.name == name
-        )
-
-    def _is_gated(self, name, update):
-        while update.op.type == "Identity":
-            if (name, update.name) in self._gated:
-                return True
-            update = update.op.inputs[0]
-        if update.op.type == "AddN":  # Of a resource variable, read several times.
-            return all(self._is_gated(name, part) for part in update.op.inputs)
-        return (name, update.name) in self._gated
-
     @contextlib.contextmanager
     def gradients(self):
         """Context in which the model is built, inside of `variables`, and its gradients
         come out gated. One for all replicas of a distribution strategy."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(gated_reads(self.graph, self._gate_read))
+            stack.enter_context(gated_reads(self.graph, self._gate.read))
             if any(type(part).look is not Attached.look for part in self.attached):
                 stack.enter_context(
                     tf_intercept.intercept_gradients(
@@ -139,18 +93,6 @@ class Attachment:
         """Context in which a replica builds its model."""
         return gated_variables(self.graph)
 
-    def _gate_read(self, name, gradient):
-        if not any(name in attached.gated for attached in self.attached):
-            return gradient
-        if isinstance(gradient, tf.IndexedSlices):
-            # Gating it would make it dense.
-            raise PlanError(
-                f"kernel {name!r} is looked up while training (as sampled softmax "
-                "does), so it is an embedding table and can't be masked; add it to "
-                "exclude_scopes"
-            )
-        return self.gate_gradient(name, gradient)
-
     def read_gradients(self):
         """`gradients` for a graph that has its gradients: finds and gates them."""
         backward = backward_ops(self.graph)
@@ -162,7 +104,7 @@ class Attachment:
         self._forward_passes.look(forward_ends(self.graph, backward), observe)
         check_complete(self.graph, self.plan, self._planned())
         for name in sorted(self.names):
-            readers = gate_gradients(self.graph, backward, name, self.gate_gradient)
+            readers = gate_gradients(self.graph, backward, name, self._gate.gradient)
             for reader in readers:
                 warn_of_reader(name, reader)
 
@@ -181,7 +123,7 @@ class Attachment:
         self.model_variables = model_variables(self.graph)
         self.saved = saved_variables(saver, self.graph)
         sources = served_from(self.plan.restored, self.saved)
-        companions = gate_updates(self.graph, self.names, self.gate, train_op)
+        companions = gate_updates(self.graph, self.names, self._gate.update, train_op)
         # A graph that updates nothing tells nothing: gradients may be all it is for.
         companions = companions or {name: [] for name in self.names & self._planned()}
         backward = {

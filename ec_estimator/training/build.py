@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_private
+from ec_estimator.core import tf_savers
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
@@ -47,9 +47,10 @@ def check_strategy(strategy):
 
 class Hooks(NamedTuple):
     """What a training session needs besides the user's own: on every worker, and on the
-    chief alone."""
+    chief alone, before and after the user's."""
 
     all: Tuple[Any, ...] = ()
+    before_chief: Tuple[Any, ...] = ()
     chief: Tuple[Any, ...] = ()
 
 
@@ -65,16 +66,14 @@ class Training:
 
     def __init__(self, attachment):
         self._attachment = attachment
+        # Of the session; known when the graph is complete.
+        self.scaffold = None
         self._gradients = contextlib.ExitStack()
         self._gradients.enter_context(attachment.gradients())
 
     @property
     def train_ops(self):
         return self._attachment.train_ops
-
-    @property
-    def state(self):
-        return self._attachment.state
 
     @contextlib.contextmanager
     def replica(self):
@@ -104,13 +103,18 @@ class Training:
         attachment.finish(
             None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
         )
+        self.scaffold = saving_state(spec.scaffold, attachment.state)
         if not config.is_chief:
             return Hooks(all=(AwaitStart(attachment),))
         folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
         bind(folder, attachment)
         announce_plan(attachment.graph, attachment.plan)
-        if config.num_worker_replicas > 1:
-            return Hooks(chief=tuple(chief_hooks(config, attachment, folder, spec)))
+        # A chief without workers may still have its updates applied beside its steps.
+        if config.num_worker_replicas > 1 or config.num_ps_replicas:
+            spec = spec._replace(scaffold=self.scaffold)
+            # A saver of the user's saves as soon as there is a session; ours is ready.
+            hooks = chief_hooks(config, attachment, folder, spec)
+            return Hooks(before_chief=tuple(hooks))
         return Hooks(chief=(TrialHook(attachment, folder, config.model_dir),))
 
 
@@ -133,9 +137,9 @@ def saving_state(scaffold, state):
     scaffold = scaffold or tf.train.Scaffold()
     savers = tf.get_collection_ref(tf.GraphKeys.SAVERS)
     own = scaffold.saver or (savers[0] if savers else None)
-    if own is None or tf_private.saver_variables(own) is None and not own.saver_def:
+    if own is None or tf_savers.saver_variables(own) is None and not own.saver_def:
         return scaffold
-    variables = tf_private.saver_variables(own)
+    variables = tf_savers.saver_variables(own)
     if variables is None:
         raise PlanError(
             "the Scaffold's Saver was made from a saver_def, so the compression state "
@@ -153,7 +157,7 @@ def saving_state(scaffold, state):
     else:
         # Taken with tf.global_variables(), it may hold some of ours already.
         variables = list(dict.fromkeys([*variables, *state]))
-    successor = tf.train.Saver(variables, **tf_private.saver_options(own))
+    successor = tf.train.Saver(variables, **tf_savers.saver_options(own))
     if own in savers:
         savers[savers.index(own)] = successor
     return tf.train.Scaffold(saver=successor, copy_from_scaffold=scaffold)

@@ -9,6 +9,7 @@ import time
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_savers
 from ec_estimator.training.hook import TrialHook
 
 # Seconds between two looks at whether the chief has started.
@@ -64,10 +65,16 @@ class BeforeCheckpoints(tf.train.CheckpointSaverListener):
 
 
 class AwaitStart(tf.train.SessionRunHook):
-    """Has a worker wait until the chief has done what comes before the first step."""
+    """Has a worker wait until the chief has done what comes before the first step.
 
-    def __init__(self, attachment):
+    Args:
+      attachment: training.attachment.Attachment of the session's graph.
+      every_step: ops to run with each of the worker's.
+    """
+
+    def __init__(self, attachment, every_step=()):
         self._attachment = attachment
+        self._every_step = list(every_step)
 
     def begin(self):
         started = (attached.started for attached in self._attachment.attached)
@@ -77,6 +84,9 @@ class AwaitStart(tf.train.SessionRunHook):
         while not all(session.run(self._started)):
             time.sleep(_POLL)
 
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs(self._every_step)
+
 
 def chief_hooks(config, attachment, folder, spec):
     """The hooks of the chief of a run with other workers.
@@ -85,22 +95,29 @@ def chief_hooks(config, attachment, folder, spec):
       config: tf.estimator.RunConfig.
       attachment: training.attachment.Attachment of the training graph.
       folder: RunFolder.
-      spec: EstimatorSpec, with the Scaffold that the session gets.
+      spec: EstimatorSpec; its Scaffold's Saver, if it has one, is the session's.
 
     Returns:
       List of hooks. A saver of checkpoints, as Estimator would make it, is one of them,
-      unless the user's own are.
+      unless the user's own are; those get a listener.
     """
     hook = ClusterTrialHook(attachment, folder, config.model_dir)
-    users = (*spec.training_hooks, *spec.training_chief_hooks)
+    users = [
+        other
+        for other in (*spec.training_hooks, *spec.training_chief_hooks)
+        if isinstance(other, tf.train.CheckpointSaverHook)
+    ]
+    for saver in users:
+        tf_savers.add_listener(saver, BeforeCheckpoints(hook))
     saves = config.save_checkpoints_secs or config.save_checkpoints_steps
-    if not saves or any(isinstance(h, tf.train.CheckpointSaverHook) for h in users):
+    if users or not saves:
         return [hook]
     saver = tf.train.CheckpointSaverHook(
         config.model_dir,
         save_secs=config.save_checkpoints_secs,
         save_steps=config.save_checkpoints_steps,
-        scaffold=spec.scaffold,
+        # None: the one that Estimator adds to the graph.
+        saver=spec.scaffold.saver,
         listeners=[BeforeCheckpoints(hook)],
     )
     return [hook, saver]

@@ -4,15 +4,11 @@ import time
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.replicas import first
-from ec_estimator.core.state import SCOPE
 from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
-from ec_estimator.training.announce import announce, announce_plan
-from ec_estimator.training.attachment import attach_to_finished_graph
-from ec_estimator.training.checks import as_compressors, warn_of_lost_results
+from ec_estimator.training.announce import announce
 from ec_estimator.training.ranks import ranks_of
 
 
@@ -26,17 +22,24 @@ class TrialHook(tf.train.SessionRunHook):
       attachment: training.attachment.Attachment of the session's graph.
       folder: RunFolder for trials.jsonl, or None.
       summary_dir: folder of the TensorBoard event file, or None.
+      every_step: ops to run with the user's; None: the chief's, because the train_op
+        has the others.
+      counter: (variable, op that counts a step) where the graph has no global step.
     """
 
-    def __init__(self, attachment, folder, summary_dir):
+    def __init__(self, attachment, folder, summary_dir, every_step=None, counter=None):
         self._attachment = attachment
         self._folder = folder
         self._summary_dir = summary_dir
+        self._every_step = every_step
+        self._counter = counter
 
     def begin(self):
         step = tf.train.get_global_step()
-        self._step_tensor = None if step is None else first(step)
-        self._step_fetch = self._step_tensor
+        step = None if step is None else first(step)
+        self._step_tensor, self._step_fetch = self._counter or (step, step)
+        if self._every_step is None:
+            self._every_step = self._attachment.chief_ops
         self._ranks = ranks_of(self._attachment)
         self._summary = Summary(self._folder)
         self._writer = None
@@ -86,11 +89,7 @@ class TrialHook(tf.train.SessionRunHook):
         ):
             self._step = int(run_context.session.run(self._step_tensor))
             self._run_due_trials(run_context.session)
-        return tf.train.SessionRunArgs([self._step_fetch, self._every_step()])
-
-    def _every_step(self):
-        """Ops to run with the user's; the train_op has the others."""
-        return self._attachment.chief_ops
+        return tf.train.SessionRunArgs([self._step_fetch, self._every_step])
 
     def after_run(self, run_context, run_values):
         if self._stride is None:
@@ -114,10 +113,15 @@ class TrialHook(tf.train.SessionRunHook):
                     compressor.schedule.last_step,
                 )
             self._save(session, index)
-        self._summary.end(next_command(self._folder, self._missing()))
+        self._summary.end(next_command(self._folder, self.missing()))
         self._announce(format_summary(self._summary.content))
 
-    def _missing(self):
+    @property
+    def step(self):
+        """The global step as it was last seen."""
+        return self._step
+
+    def missing(self):
         """The step that the model is finished at, or None if it is finished."""
         compressors = enumerate(self._attachment.compressors)
         steps = [
@@ -197,86 +201,6 @@ class TrialHook(tf.train.SessionRunHook):
             found = scalars(compressor.name, trial, schedule, report)
             self._writer.add_summary(found, self._step)
             self._writer.flush()
-
-
-class CompressionHook(TrialHook):
-    """Compresses the graph of a MonitoredSession while it trains.
-
-    Put it among the session's hooks; the graph, optimizer included, must be complete.
-    Without a global step in the graph every `run` of the session counts as a step.
-
-    Args:
-      compressor: a Compressor or a list of them.
-      save_dir: folder for plan, coverage, trials and, when training ends after the last
-        trial, a clean checkpoint `clean/model.ckpt` with the user's variables; None:
-        nothing is written. Of a quantized model the checkpoint has the step sizes, too:
-        `quantize_graph(mode='eval')` restores it, and `export_session` exports it.
-
-    Raises:
-      RunFolderError: save_dir is a file or cannot be written.
-    """
-
-    def __init__(self, compressor, save_dir=None):
-        self._compressors = as_compressors(compressor)
-        if save_dir is None:
-            dirs = [getattr(c, "model_dir", None) for c in self._compressors]
-            save_dir = next(filter(None, dirs), None)
-        folder = RunFolder(save_dir).create() if save_dir is not None else None
-        super().__init__(None, folder, save_dir)
-
-    def begin(self):
-        graph = tf.get_default_graph()
-        # A second session on the graph goes on with what the first one put into it.
-        if self._attachment is None or self._attachment.graph is not graph:
-            self._attach(graph)
-        super().begin()
-        if self._counter is not None:
-            self._step_tensor = self._counter
-            self._step_fetch = self._count
-
-    def _attach(self, graph):
-        self._attachment = attach_to_finished_graph(graph, self._compressors)
-        announce_plan(graph, self._attachment.plan)
-        if self._folder:
-            bind(self._folder, self._attachment)
-        else:
-            warn_of_lost_results(self._attachment.attached)
-        for saver in graph.get_collection("savers"):
-            if saver.saver_def is not None:
-                tf.logging.warning(
-                    "The graph has a Saver that was built before the compression hook "
-                    "and does not save its state (%s/...): a restart from its "
-                    "checkpoints would begin with dense masks. Leave the Saver to the "
-                    "session's Scaffold.",
-                    SCOPE,
-                )
-        # The kernels hold their zeros already, so leaving away what only trains is all
-        # that makes a checkpoint clean.
-        self._clean_saver = tf.train.Saver(
-            self._attachment.served_variables, max_to_keep=1
-        )
-        self._counter = None
-        if tf.train.get_global_step() is None:
-            with tf.name_scope(None):
-                self._counter = tf.Variable(
-                    0, trainable=False, dtype=tf.int64, name=f"{SCOPE}/step"
-                )
-                self._count = self._counter.assign_add(1)
-            self._attachment.initialize_with_model([self._counter])
-
-    def _every_step(self):
-        return self._attachment.train_ops + self._attachment.chief_ops
-
-    def end(self, session):
-        super().end(session)
-        finished = map(self._is_finished, range(len(self._compressors)))
-        if self._folder and all(finished):
-            self._clean_saver.save(
-                session,
-                self._folder.file("clean/model.ckpt"),
-                global_step=self._step,
-                write_meta_graph=False,
-            )
 
 
 def bind(folder, attachment):

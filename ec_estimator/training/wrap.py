@@ -135,9 +135,13 @@ class CompressedModel:
         hooks = replica.merge_call(lambda strategy: training.finish(spec, config))
         return spec._replace(
             train_op=with_ops(spec.train_op, training.train_ops),
-            scaffold=saving_state(spec.scaffold, training.state),
+            scaffold=training.scaffold,
             training_hooks=(*spec.training_hooks, *hooks.all),
-            training_chief_hooks=(*spec.training_chief_hooks, *hooks.chief),
+            training_chief_hooks=(
+                *hooks.before_chief,
+                *spec.training_chief_hooks,
+                *hooks.chief,
+            ),
         )
 
     def _begin(self, strategy, features, labels, params, config):

@@ -196,10 +196,11 @@ class _OthersTrain(tf.train.SessionRunHook):
         run_context.session.run(self._more)
 
 
-def train_as_chief(model_dir, compressor, max_steps):
+def train_as_chief(model_dir, compressor, max_steps, model_fn=None):
     """Trains as the chief of a cluster whose worker does not run."""
     addresses = clusters.cluster(chief=1, worker=1)
-    model_fn, input_fn = raw_model()
+    users, input_fn = raw_model()
+    model_fn = model_fn or users
     with clusters.task(addresses, "chief"):
         config = tf.estimator.RunConfig(str(model_dir), save_checkpoints_steps=2)
     server = tf.train.Server(addresses, "chief", 0, config=models.ONE_THREAD)
@@ -216,6 +217,19 @@ def test_the_chief_runs_all_trials_though_it_does_not_see_all_steps(
     train_as_chief(tmp_path, sparsifier(), max_steps)
     values = checkpoint(str(tmp_path))
     assert values["global_step"] >= max_steps
+    assert values["ec_estimator/sparsity/trial"] == 3
+    assert 0.55 < zeros(tmp_path) <= 0.6
+
+
+@pytest.mark.parametrize("hooks", ["training_hooks", "training_chief_hooks"])
+def test_checkpoints_of_a_users_own_saver_hold_all_trials(hooks, tmp_path):
+    def model_fn(features, labels, mode):
+        spec = raw_model()[0](features, labels, mode)
+        saver = tf.train.CheckpointSaverHook(str(tmp_path), save_steps=2)
+        return spec._replace(**{hooks: [saver]})
+
+    train_as_chief(tmp_path, sparsifier(), 6, model_fn)
+    values = checkpoint(str(tmp_path))
     assert values["ec_estimator/sparsity/trial"] == 3
     assert 0.55 < zeros(tmp_path) <= 0.6
 

@@ -1,5 +1,6 @@
 """MonitoredSession mode: the graph is complete before the hook sees it."""
 import os
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import tensorflow.compat.v1 as tf
 import ec_estimator as ec
 from ec_estimator.training.attachment import attach_to_finished_graph
 from tests import models
+from tests.training import clusters
 from tests.training.sessions import build, sparsifier
+from tests.training.test_cluster import ALL, quantizer
 
 
 def snippet(save_dir, steps=25, global_step=True, hooks=()):
@@ -202,3 +205,72 @@ def test_restart_of_a_session_goes_on_with_its_masks(tmp_path):
     assert int(parts["ec_estimator/sparsity/trial"]) == 4
     for name in masks:
         assert np.count_nonzero(parts[name]) == np.count_nonzero(whole[name])
+
+
+def on_cluster(job, compressor, has_step=True):
+    """The train_op of a graph whose variables are on a parameter server."""
+    tf.set_random_seed(1)
+    setter = tf.train.replica_device_setter(1, worker_device=f"/job:{job}/task:0")
+    with tf.device(setter):
+        step = tf.train.get_or_create_global_step() if has_step else None
+        x, y = tf.data.make_one_shot_iterator(models.dataset((8, 8, 3))()).get_next()
+        loss = tf.losses.sparse_softmax_cross_entropy(
+            y, models._raw_network(x["x"], True)
+        )
+        if isinstance(compressor, ec.LSQQuantizer):
+            ec.quantize_graph("train", None, config=compressor.config)
+        train_op = tf.train.AdamOptimizer(0.01).minimize(loss, step)
+    return train_op
+
+
+@pytest.mark.parametrize("compressor", ALL)
+def test_on_a_cluster_the_chief_alone_runs_trials(compressor, tmp_path, caplog):
+    addresses = clusters.cluster(chief=1, worker=1, ps=1)
+    servers = {
+        job: tf.train.Server(addresses, job, 0, config=models.ONE_THREAD)
+        for job in addresses
+    }
+    sessions = {}
+    for job in ("chief", "worker"):
+        with tf.Graph().as_default() as graph:
+            train_op = on_cluster(job, compressor())
+            hook = ec.CompressionHook(
+                compressor(), str(tmp_path / job), is_chief=job == "chief"
+            )
+            session = tf.train.MonitoredTrainingSession(
+                servers[job].target, job == "chief", hooks=[hook]
+            )
+            sessions[job] = graph, session, train_op
+    with caplog.at_level("INFO"):
+        for job in ["worker", "chief"] * 4 + ["worker", "worker"]:
+            graph, session, train_op = sessions[job]
+            with graph.as_default():
+                session.run(train_op)
+        graph, chief, _ = sessions["chief"]
+        variables = {v.op.name: v for v in graph.get_collection("variables")}
+        places = {n: v.device for n, v in variables.items() if n.startswith("ec_")}
+        assert places and set(places.values()) == {"/job:ps/task:0"}
+        values = chief._tf_sess().run(variables)
+        for job in ("worker", "chief"):
+            sessions[job][1].close()
+    trials = re.findall(r"trial (\d)/3 before step", caplog.text)
+    assert trials == ["1", "2", "3"]
+    assert not (tmp_path / "worker").exists()
+    assert (tmp_path / "chief" / "trials.jsonl").exists()
+    assert values["global_step"] == 10
+    for name in (n for n in values if n.startswith("ec_") and n.endswith("mask")):
+        gone = values[name] == 0
+        kernel = name[len("ec_estimator/sparsity/") : -len("/mask")]
+        assert gone.any() and not values[kernel][gone].any()
+    if compressor is quantizer:
+        # Every worker's steps since the last trial, which began anew before step 6.
+        assert values["ec_estimator/quantization/adam/count"] == 10 - 5
+
+
+def test_a_cluster_needs_a_global_step():
+    for job, is_chief in (("chief", True), ("worker", False)):
+        with tf.Graph().as_default():
+            on_cluster(job, sparsifier(), has_step=False)
+            hook = ec.CompressionHook(sparsifier(), is_chief=is_chief)
+            with pytest.raises(ec.PlanError, match="no global step.*get_or_create"):
+                hook.begin()
