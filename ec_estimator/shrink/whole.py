@@ -1,4 +1,5 @@
 """The whole model's forward pass, in a scratch graph beside the small one's."""
+import contextlib
 from typing import Any, Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -61,11 +62,6 @@ def build_whole(build, inputs, like, ends_of):
         shapes[op.name] = tuple(tensor.shape for tensor in op.outputs)
         return op
 
-    # As strategies do it.
-    def creator(next_creator, **kwargs):
-        return next_creator(**{**kwargs, **resources})
-
-    resources = {"use_resource": True} if has_strategy else {}
     losses, gradient_ops = [], set()
 
     def stop(take, ys, xs):
@@ -86,13 +82,22 @@ def build_whole(build, inputs, like, ends_of):
         with tf_intercept.intercept_creation(graph, record):
             with tf_intercept.intercept_gradients(graph, stop):
                 try:
-                    with tf.variable_creator_scope(creator):
+                    with _resource_variables() if has_strategy else contextlib.ExitStack():
                         ends = ends_of(build(*inputs))
                 except _ForwardComplete:
                     # Replicas write their moving statistics otherwise.
                     updates = () if has_strategy else _updates(graph)
                     ends = losses + [op.outputs[0] for op in updates]
     return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
+
+
+def _resource_variables():
+    """Context in which variables are of the kind that strategies make."""
+
+    def creator(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "use_resource": True})
+
+    return tf.variable_creator_scope(creator)
 
 
 def ends_of_spec(spec):

@@ -1,8 +1,6 @@
 """The compressors in one training graph, whichever way they came into it."""
 import contextlib
 
-import tensorflow.compat.v1 as tf
-
 from ec_estimator.core import tf_intercept, tf_private
 from ec_estimator.core.compressor import Attached, Trained
 from ec_estimator.core.errors import PlanError
