@@ -12,6 +12,7 @@ from ec_estimator.report.text import format_summary
 from ec_estimator.training.announce import announce, announce_plan
 from ec_estimator.training.attachment import attach_to_finished_graph
 from ec_estimator.training.checks import as_compressors, warn_of_lost_results
+from ec_estimator.training.hold import HoldFolder
 
 
 class TrialHook(tf.train.SessionRunHook):
@@ -30,8 +31,11 @@ class TrialHook(tf.train.SessionRunHook):
         self._attachment = attachment
         self._folder = folder
         self._summary_dir = summary_dir
+        self._holds = [HoldFolder(folder)] if folder else []
 
     def begin(self):
+        for hold in self._holds:
+            hold.begin()
         self._step_tensor = tf.train.get_global_step()
         self._step_fetch = self._step_tensor
         self._summary = Summary(self._folder)
@@ -40,6 +44,8 @@ class TrialHook(tf.train.SessionRunHook):
             self._writer = tf.summary.FileWriterCache.get(self._summary_dir)
 
     def after_create_session(self, session, coord):
+        for hold in self._holds:
+            hold.after_create_session(session, coord)
         self._step = int(session.run(self._step_tensor))
         self._stride = None
         self._done = [int(n) for n in session.run(self._attachment.trial_counters)]
@@ -67,6 +73,8 @@ class TrialHook(tf.train.SessionRunHook):
                 )
 
     def before_run(self, run_context):
+        for hold in self._holds:
+            hold.before_run(run_context)
         # The fetched step may be the one before the update of that run, so look again
         # when a trial is near.
         stride = self._stride or 1
