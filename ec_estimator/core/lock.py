@@ -52,10 +52,10 @@ class FolderLock:
             if other is self:
                 return
             if other is not None:
-                if other._is_busy():
-                    raise self._refusal(other._owner)
+                if other.is_busy():
+                    raise self._refusal(other.owner)
                 other.release()
-            self._thread, self._owner = threading.current_thread(), _this_process()
+            self._thread, self.owner = threading.current_thread(), _this_process()
             self._descriptor = self._lock_file()
             if self._descriptor is not None:
                 _held[self._path] = self
@@ -72,7 +72,7 @@ class FolderLock:
                 del _held[self._path]
                 os.close(self._descriptor)
 
-    def _is_busy(self):
+    def is_busy(self):
         """Whether the training goes on. One that failed before its first step tells
         nobody; but what its thread does now is something else."""
         mine = self._thread is threading.current_thread()
@@ -98,7 +98,7 @@ class FolderLock:
                     raise self._refusal(owner) from error
             self._warn(error.strerror)
             return None
-        _write_owner(descriptor, self._owner)
+        _write_owner(descriptor, self.owner)
         return descriptor
 
     def _refusal(self, owner):
