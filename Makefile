@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo handoff engines test test-all test-clients docs lint format clean
+.PHONY: help demo handoff engines test test-all test-clients drills docs lint format clean
 
 PYTHON_FILES := docs ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
@@ -31,6 +31,9 @@ test-all: lint engines ## Lint, then run every test, property tests on many new 
 
 test-clients: .venv-clients/.installed ## Compress models of other packages from PyPI
 	.venv-clients/bin/python -m pytest $(PYTEST_ARGS) tests/clients
+
+drills: .venv/.installed ## Kill and restart tasks of 50 clusters; goes on where it was
+	.venv/bin/python -m tests.drills --results=demo_output/drills.jsonl
 
 docs: .venv/.installed ## Write settings.md, api.md and tables of measurements in docs/
 	.venv/bin/python -m docs.generate

@@ -7,9 +7,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.core.folder import RunFolder
 from ec_estimator.graph.walk import run_with
 from ec_estimator.training.attachment import attach_to_finished_graph
-from ec_estimator.training.cluster import AwaitStart
+from ec_estimator.training.cluster import AwaitStart, ClusterTrialHook
 from ec_estimator.training.evaluator import follower, too_early
 from tests import models
 from tests.examples import movement
@@ -218,6 +219,30 @@ def test_the_chief_runs_all_trials_though_it_does_not_see_all_steps(
     assert values["global_step"] >= max_steps
     assert values["ec_estimator/sparsity/trial"] == 3
     assert 0.55 < zeros(tmp_path) <= 0.6
+
+
+def test_trials_of_steps_that_others_take_at_the_end_are_in_all_that_is_left(
+    tmp_path, caplog
+):
+    folder, coordinator = RunFolder(str(tmp_path)).create(), tf.train.Coordinator()
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        _, loss = sessions.model()
+        sessions.minimize(loss)
+        step = tf.train.get_global_step()
+        hook = ClusterTrialHook(
+            attach_to_finished_graph(graph, [sparsifier()]), folder, None
+        )
+        hook.begin()
+        session.run(tf.global_variables_initializer())
+        hook.after_create_session(session, coordinator)
+        session.run(step.assign(20))
+        hook.end(session)
+        coordinator.request_stop()
+        coordinator.join()
+    assert "training ended at step" not in caplog.text
+    summary = folder.read_json("summary.json")
+    assert summary["sparsity"]["trial"] == 3
+    assert summary["next"].startswith("python -m ec_estimator report")
 
 
 def test_no_trial_comes_before_its_step(tmp_path, caplog):
