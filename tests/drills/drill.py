@@ -86,13 +86,8 @@ def _late(drill, folder, processes, start, tasks):
 def _full(drill, folder, processes, start, tasks):
     started = os.path.join(folder, "started")
     for task in tasks:
-        is_full = task == drill.victim
-        start(
-            task,
-            (lambda: full_disk_after(started, drill.after, drill.away))
-            if is_full
-            else _none,
-        )
+        # Parameter servers write the parts of a checkpoint.
+        start(task, lambda: full_disk_after(started, drill.after, drill.away))
 
 
 def _read_only(drill, folder, processes, start, tasks):

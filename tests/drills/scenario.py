@@ -62,17 +62,17 @@ def draw(seed):
 
     compressor, model = pick(sorted(COMPRESSORS)), pick(sorted(MODELS))
     workers, ps = (int(n) for n in random.randint(1, 3, 2))
-    fault = pick(["kill"] * 7 + ["full", "read-only", "late"])
-    tasks = ["chief-0", pick([f"worker-{n}" for n in range(workers)]), "evaluator-0"]
-    victim = pick([*tasks, pick([f"ps-{n}" for n in range(ps)])])
+    fault = pick(["kill"] * 7 + ["full", "full", "read-only", "late"])
+    tasks = [f"worker-{random.randint(workers)}", "evaluator-0"]
+    servers = [f"ps-{random.randint(ps)}"]
     moments = MOMENTS if compressor == "pruning" else MOMENTS[:4]
-    moment, count = "", 1
-    if fault in ("full", "read-only"):
-        victim = "chief-0"
-    if fault == "kill" and victim == "chief-0" and random.rand() < 0.75:
-        moment, count = pick(moments), int(random.randint(1, TRIALS + 1))
+    moment, count, victim = "", 1, "chief-0"
+    if fault == "kill":
+        victim = pick(["chief-0"] * 3 + tasks + servers * 2)
+        if victim == "chief-0" and random.rand() < 0.8:
+            moment, count = pick(moments), int(random.randint(1, TRIALS + 1))
     if fault == "late":
-        victim = pick(tasks[1:])
+        victim = pick(tasks)
     after, away = random.uniform(0, 1.8), random.uniform(0, 2)
     return Drill(
         *(seed, compressor, model, workers, ps, fault, victim, moment, count),
