@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import write_checkpoint
 from ec_estimator.graph.walk import run_with
 from ec_estimator.training.attachment import attach_to_finished_graph
 from ec_estimator.training.cluster import AwaitStart, ClusterTrialHook
@@ -302,6 +303,37 @@ def test_an_evaluator_skips_what_it_cannot_evaluate(quantized, caplog):
         tf.train.update_checkpoint_state(quantized.model_dir, newest)
     waits = "Evaluation waits: quantization: checkpoint"
     assert caplog.text.count(waits) == 1
+
+
+@pytest.fixture
+def torn(tmp_path):
+    """A model_dir whose checkpoint was prepared at step 5, before the last trial, and
+    holds step 6, with which training ends."""
+    estimator(tmp_path).train(raw_model()[1], max_steps=5)
+    values = {**checkpoint(str(tmp_path)), "global_step": np.int64(6)}
+    assert values["ec_estimator/sparsity/trial"] == 2
+    path = str(tmp_path / "model.ckpt-5")
+    write_checkpoint(path, values)
+    return tmp_path, path
+
+
+def test_an_evaluator_does_not_take_a_checkpoint_that_lacks_trials_for_the_last(torn):
+    _, path = torn
+    assert "other workers took steps while checkpoint" in too_early(
+        path, [sparsifier()]
+    )
+
+
+def test_a_chief_that_was_killed_before_the_last_checkpoint_makes_up_for_its_trials(
+    torn, caplog
+):
+    folder, _ = torn
+    with caplog.at_level("WARNING"):
+        results, _ = ec.train_and_evaluate(estimator(folder), *specs(6))
+    assert "sparsity: the checkpoint of step 6 lacks the last trials" in caplog.text
+    assert results["global_step"] == 7
+    assert checkpoint(str(folder))["ec_estimator/sparsity/trial"] == 3
+    assert 0.55 < zeros(folder) <= 0.6
 
 
 def test_an_evaluator_ends_with_the_last_checkpoint(quantized):
