@@ -70,3 +70,16 @@ def test_a_seed_gives_the_same_drill_and_all_kinds_come():
     jobs = {d.victim.split("-")[0] for d in drills if d.fault == "kill"}
     assert jobs == {"chief", "worker", "ps", "evaluator"}
     assert {d.moment for d in drills} == {"", *MOMENTS}
+
+
+@pytest.mark.parametrize("error,code", [("", 0), ("AssertionError: lost", 1)])
+def test_what_was_run_before_is_not_run_again_and_a_failure_stays(
+    error, code, tmp_path
+):
+    results = tmp_path / "drills.jsonl"
+    lines = [{"seed": 0, "error": ""}, {"seed": 1, "error": error}]
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [sys.executable, "-m", "tests.drills", "--count=2"]
+    done = subprocess.run([*command, f"--results={results}"], cwd=str(ROOT))
+    assert done.returncode == code
+    assert len(results.read_text().splitlines()) == 2
