@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo handoff engines test test-all test-clients test-horovod docs lint format clean
+.PHONY: help demo handoff engines test test-all test-clients test-horovod drills docs \
+	lint format clean
 
 PYTHON_FILES := docs ec_estimator examples tests setup.py
 PYTEST_ARGS ?=
@@ -34,6 +35,9 @@ test-clients: .venv-clients/.installed ## Compress models of other packages from
 
 test-horovod: .venv-horovod/.installed ## Compile Horovod, and compress on two ranks
 	.venv-horovod/bin/python -m pytest $(PYTEST_ARGS) tests/horovod
+
+drills: .venv/.installed ## Kill and restart tasks of 50 clusters; goes on where it was
+	.venv/bin/python -m tests.drills --results=demo_output/drills.jsonl
 
 docs: .venv/.installed ## Write settings.md, api.md and tables of measurements in docs/
 	.venv/bin/python -m docs.generate

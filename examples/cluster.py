@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def free_ports(count):
 
 
 def run(configs, flags, log_dir):
-    """Starts the processes, and waits for the chief.
+    """Starts the processes, and waits for the chief. SIGINT and SIGTERM end them all.
 
     Args:
       configs: as of `tf_configs`.
@@ -62,9 +63,13 @@ def run(configs, flags, log_dir):
       log_dir: folder for `<task>.log` of each task.
 
     Returns:
-      The chief's exit code.
+      The chief's exit code, or 128 and the number of the signal.
     """
     os.makedirs(log_dir, exist_ok=True)
+    signals = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Noted, not raised: that might lose sight of a process that is being started.
+        signal.signal(number, lambda number, _: signals.append(number))
     with contextlib.ExitStack() as stack:
         processes = {}
         for task, config in configs.items():
@@ -76,19 +81,23 @@ def run(configs, flags, log_dir):
                 stderr=subprocess.STDOUT,
             )
             stack.callback(end, processes[task])
-        code = watch(processes)
+        code = watch(processes, signals)
     return code
 
 
-def watch(processes):
+def watch(processes, signals):
     """Waits until the chief has ended, and then for a while until the workers and the
     evaluator have. Parameter servers never end.
 
+    Args:
+      processes: {task: subprocess.Popen}.
+      signals: numbers of the signals that came; one that comes ends the waiting.
+
     Returns:
-      The chief's exit code.
+      The chief's exit code, or 128 and the number of the signal.
     """
     reported, deadline = set(), None
-    while True:
+    while not signals:
         for task, process in processes.items():
             if process.poll() is not None and task not in reported:
                 reported.add(task)
@@ -100,6 +109,7 @@ def watch(processes):
             if code or not left or time.monotonic() > deadline:
                 return code
         time.sleep(0.1)
+    return 128 + signals[0]
 
 
 def end(process):

@@ -15,6 +15,8 @@ RATE = 1e-3
 _BETA1, _BETA2 = 0.9, 0.999
 # Adam has 1e-8, for gradients of weights; a step size may have far smaller ones.
 _EPSILON = 1e-12
+# Over any gradients |m| <= 7.27 sqrt(v), by Cauchy and Schwarz.
+_RATIO = 1.01 * (1 - _BETA1) / np.sqrt((1 - _BETA2) * (1 - _BETA1**2 / _BETA2))
 
 
 class StepAdam:
@@ -101,6 +103,9 @@ class StepAdam:
         m_before, v_before = self._m.read_value(), self._v.read_value()
         m = _BETA1 * m_before + (1 - _BETA1) * slope
         v = _BETA2 * v_before + (1 - _BETA2) * tf.square(slope)
+        # Another worker's m may be there before its v. A v of 0 would throw a step size
+        # to 0 or infinity.
+        v = tf.maximum(v, tf.square(m / _RATIO))
         count = self._count.read_value() + tf.cast(is_good, tf.int64)
         n = tf.cast(count, tf.float32)
         m_hat, v_hat = m / (1 - _BETA1**n), v / (1 - _BETA2**n)

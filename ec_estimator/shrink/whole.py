@@ -82,7 +82,9 @@ def build_whole(build, inputs, like, ends_of):
         with tf_intercept.intercept_creation(graph, record):
             with tf_intercept.intercept_gradients(graph, stop):
                 try:
-                    with _resource_variables() if has_strategy else contextlib.ExitStack():
+                    with contextlib.ExitStack() as stack:
+                        if has_strategy:
+                            stack.enter_context(_resource_variables())
                         ends = ends_of(build(*inputs))
                 except _ForwardComplete:
                     # Replicas write their moving statistics otherwise.

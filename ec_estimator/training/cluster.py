@@ -45,6 +45,12 @@ class ClusterTrialHook(TrialHook):
         if any(self._done):
             self._sweep(session)
 
+    def end(self, session):
+        # Others may have taken the last steps, and their trials belong to what is said
+        # and written at the end, as they do to the last checkpoint.
+        self.prepare_checkpoint(session, session.run(self._step_tensor))
+        super().end(session)
+
     def on_trial(self):
         self._has_unswept = True
 

@@ -44,4 +44,25 @@ def too_early(path, compressors):
             return (
                 f"{compressor.name}: checkpoint {path!r} is from before trial {needed}"
             )
+        if done is not None and lacks_trials(reader, compressor):
+            return (
+                f"{compressor.name}: other workers took steps while checkpoint "
+                f"{path!r} was written; the next one has its last trials"
+            )
     return ""
+
+
+def lacks_trials(reader, compressor):
+    """Whether a checkpoint is as far as the last trial's step, but was prepared before.
+
+    Others take steps while the chief writes it. Training may have nothing to do then,
+    and an evaluator takes it for the last one.
+
+    Args:
+      reader: core.state.Checkpoint with state of the compressor.
+      compressor: Compressor.
+    """
+    schedule = compressor.schedule
+    step = int(reader.get_tensor(tf.GraphKeys.GLOBAL_STEP))
+    done = trials_done(reader, compressor.name)
+    return step >= schedule.last_step and done < schedule.num_trials

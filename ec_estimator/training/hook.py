@@ -9,6 +9,7 @@ from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
 from ec_estimator.training.announce import announce
+from ec_estimator.training.hold import HoldFolder
 from ec_estimator.training.ranks import ranks_of
 
 
@@ -33,8 +34,11 @@ class TrialHook(tf.train.SessionRunHook):
         self._summary_dir = summary_dir
         self._every_step = every_step
         self._counter = counter
+        self._holds = [HoldFolder(folder)] if folder else []
 
     def begin(self):
+        for hold in self._holds:
+            hold.begin()
         step = tf.train.get_global_step()
         step = None if step is None else first(step)
         self._step_tensor, self._step_fetch = self._counter or (step, step)
@@ -47,6 +51,8 @@ class TrialHook(tf.train.SessionRunHook):
             self._writer = tf.summary.FileWriterCache.get(self._summary_dir)
 
     def after_create_session(self, session, coord):
+        for hold in self._holds:
+            hold.after_create_session(session, coord)
         # Only rank 0 goes on from a checkpoint, and a hook that has the others go on
         # from there, too, may come after this one.
         self._ranks.share(session)
@@ -77,6 +83,8 @@ class TrialHook(tf.train.SessionRunHook):
                 )
 
     def before_run(self, run_context):
+        for hold in self._holds:
+            hold.before_run(run_context)
         if self._stride is None:
             self._ranks.share(run_context.session)
             self._ranks.check(run_context.session, "before the first step")

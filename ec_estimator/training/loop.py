@@ -15,7 +15,7 @@ from ec_estimator.report.summary import Summary
 from ec_estimator.report.text import evaluation_line
 from ec_estimator.training.announce import announce
 from ec_estimator.training.checks import as_compressors
-from ec_estimator.training.evaluator import follower
+from ec_estimator.training.evaluator import follower, lacks_trials
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress
 
@@ -60,7 +60,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
     )
     hooks = [_CheckGraph(estimator, train_spec.max_steps, eval_spec.exporters)]
     if model is not None:
-        _check_run(model, estimator.model_dir, train_spec, eval_spec)
+        train_spec = _checked(model, estimator, train_spec, eval_spec)
         # A user who goes on with it would export a model without its quantizers.
         tf_private.set_model_fn(given, model_fn)
         if sys.stderr.isatty():
@@ -154,13 +154,34 @@ def _check_specs(train_spec, eval_spec):
             )
 
 
-def _check_run(model, model_dir, train_spec, eval_spec):
+def _checked(model, estimator, train_spec, eval_spec):
+    """The TrainSpec to train with, if the run can reach its end."""
     schedules = {c.name: c.schedule for c in model.compressors}
     _check_steps(schedules, train_spec.max_steps)
-    # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
-    model.check_start(model_dir)
     configs = [compressor.config for compressor in model.compressors]
     _check_exporters(eval_spec.exporters, lambda e: e.refuse_training(configs))
+    return _with_last_trials(model, estimator, train_spec)
+
+
+def _with_last_trials(model, estimator, train_spec):
+    """A TrainSpec with a step more, if TensorFlow would train nothing though trials are
+    missing: a chief that was killed had written that checkpoint, but not the last."""
+    # TensorFlow trains nothing, and calls no model_fn, if that is at max_steps.
+    reader = model.check_start(estimator.model_dir)
+    if reader is None or not estimator.config.is_chief:
+        return train_spec
+    step = int(reader.get_tensor(tf.GraphKeys.GLOBAL_STEP))
+    missing = [c.name for c in model.compressors if lacks_trials(reader, c)]
+    if not missing or train_spec.max_steps is None or step < train_spec.max_steps:
+        return train_spec
+    tf.logging.warning(
+        "%s: the checkpoint of step %d lacks the last trials; training takes a step "
+        "more than max_steps=%d for them.",
+        ", ".join(missing),
+        step,
+        train_spec.max_steps,
+    )
+    return train_spec._replace(max_steps=step + 1)
 
 
 def _check_steps(schedules, max_steps):

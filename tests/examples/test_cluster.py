@@ -1,8 +1,11 @@
 """Clusters of processes, as examples/cluster.py starts them, on the digits."""
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -149,3 +152,33 @@ def test_the_chiefs_exit_code_is_the_clusters(tmp_path):
     assert (
         "no module 'examples.no_such_model'" in (tmp_path / "chief-0.log").read_text()
     )
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return file.read().split()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_processes(number, tmp_path):
+    # The evaluator waits for its first checkpoint without end.
+    started = subprocess.Popen(
+        [sys.executable, "-m", "examples.cluster", "--workers=0", "--ps=0"]
+        + [f"--log_dir={tmp_path}", "--model=examples.digits_model"]
+        + [f"--model_dir={tmp_path / 'run'}", *SPARSIFIER, "--train_steps=1000000"],
+        cwd=str(ROOT),
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        members = []
+        while len(members) < 2:
+            time.sleep(0.05)
+            members = children(started.pid)
+        os.kill(started.pid, number)
+        assert started.wait(10) == 128 + number
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in members)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()

@@ -35,6 +35,11 @@ class Adam:
         feeds = dict(zip(self._gradients["a"], parts))
         self._session.run(self._update, {**feeds, self._gradients["b"][0]: b})
 
+    def load(self, name, value):
+        """Has m, v or count be what another worker has written."""
+        (variable,) = (v for v in self._adam.start if v.op.name.endswith(f"/{name}"))
+        variable.load(value, self._session)
+
     def start(self):
         for variable, value in self._adam.start.items():
             variable.load(value, self._session)
@@ -115,3 +120,30 @@ def test_without_any_gradient_there_is_nothing_to_run():
     with tf.Graph().as_default():
         steps = {"a": create_variable("a", [3], tf.float32, 0, None, True)}
         assert StepAdam(steps).update({}, {"a": []}) == []
+
+
+def test_an_m_whose_v_another_worker_has_not_written_yet_moves_no_step_size_far():
+    with tf.Graph().as_default():
+        adam = Adam()
+        adam.move([1, 1, 1], 1)
+        adam.load("m", [0.0, 1e-2, 1.0, -1e2, 0.0])
+        adam.load("v", np.zeros(5))
+        before = adam.values()
+        for _ in range(200):
+            adam.move([0, 0, 0], 0)
+        found = adam.values()
+    for name in ("a", "b"):
+        # Ten steps of Adam and what follows them, not to 0 or infinity.
+        np.testing.assert_allclose(found[name], before[name], rtol=100 * RATE)
+        assert np.all((found[name] > 0) == (before[name] > 0))
+
+
+def test_what_keeps_v_from_0_does_not_show_where_one_worker_trains():
+    # Rare gradients have the largest m beside their v.
+    a, b = gradients_of(300, seed=5)
+    a[:299] *= 1e-3
+    with tf.Graph().as_default():
+        adam = Adam()
+        for pair in zip(a, b):
+            adam.move(*pair)
+        assert_moved(adam.values(), a, b)

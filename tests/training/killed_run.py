@@ -23,16 +23,19 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DieAtStep(tf.train.SessionRunHook):
-    def __init__(self, step):
+class SignalAtStep(tf.train.SessionRunHook):
+    """Sends the process a signal after a step: SIGKILL, or SIGSTOP to hang."""
+
+    def __init__(self, step, number):
         self._step = step
+        self._number = number
 
     def before_run(self, run_context):
         return tf.train.SessionRunArgs(tf.train.get_global_step())
 
     def after_run(self, run_context, run_values):
         if run_context.session.run(tf.train.get_global_step()) == self._step:
-            die()
+            os.kill(os.getpid(), self._number)
 
 
 class DieBeforeFeeding:
@@ -155,7 +158,9 @@ def main(model_dir, kill, job):
     hooks = []
     kind, *where = kill.split(":")
     if kind == "step":
-        hooks.append(DieAtStep(int(where[0])))
+        hooks.append(SignalAtStep(int(where[0]), signal.SIGKILL))
+    elif kind == "hang":
+        hooks.append(SignalAtStep(int(where[0]), signal.SIGSTOP))
     elif kind == "trial":
         die_in_trial(int(where[0]), where[1])
     elif kind == "save":

@@ -7,9 +7,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.state import write_checkpoint
 from ec_estimator.graph.walk import run_with
 from ec_estimator.training.attachment import attach_to_finished_graph
-from ec_estimator.training.cluster import AwaitStart
+from ec_estimator.training.cluster import AwaitStart, ClusterTrialHook
 from ec_estimator.training.evaluator import follower, too_early
 from tests import models
 from tests.examples import movement
@@ -234,6 +236,30 @@ def test_checkpoints_of_a_users_own_saver_hold_all_trials(hooks, tmp_path):
     assert 0.55 < zeros(tmp_path) <= 0.6
 
 
+def test_trials_of_steps_that_others_take_at_the_end_are_in_all_that_is_left(
+    tmp_path, caplog
+):
+    folder, coordinator = RunFolder(str(tmp_path)).create(), tf.train.Coordinator()
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        _, loss = sessions.model()
+        sessions.minimize(loss)
+        step = tf.train.get_global_step()
+        hook = ClusterTrialHook(
+            attach_to_finished_graph(graph, [sparsifier()]), folder, None
+        )
+        hook.begin()
+        session.run(tf.global_variables_initializer())
+        hook.after_create_session(session, coordinator)
+        session.run(step.assign(20))
+        hook.end(session)
+        coordinator.request_stop()
+        coordinator.join()
+    assert "training ended at step" not in caplog.text
+    summary = folder.read_json("summary.json")
+    assert summary["sparsity"]["trial"] == 3
+    assert summary["next"].startswith("python -m ec_estimator report")
+
+
 def test_no_trial_comes_before_its_step(tmp_path, caplog):
     with caplog.at_level("INFO"):
         train_as_chief(tmp_path, sparsifier(step_interval=10, num_trials=2), 24)
@@ -291,6 +317,37 @@ def test_an_evaluator_skips_what_it_cannot_evaluate(quantized, caplog):
         tf.train.update_checkpoint_state(quantized.model_dir, newest)
     waits = "Evaluation waits: quantization: checkpoint"
     assert caplog.text.count(waits) == 1
+
+
+@pytest.fixture
+def torn(tmp_path):
+    """A model_dir whose checkpoint was prepared at step 5, before the last trial, and
+    holds step 6, with which training ends."""
+    estimator(tmp_path).train(raw_model()[1], max_steps=5)
+    values = {**checkpoint(str(tmp_path)), "global_step": np.int64(6)}
+    assert values["ec_estimator/sparsity/trial"] == 2
+    path = str(tmp_path / "model.ckpt-5")
+    write_checkpoint(path, values)
+    return tmp_path, path
+
+
+def test_an_evaluator_does_not_take_a_checkpoint_that_lacks_trials_for_the_last(torn):
+    _, path = torn
+    assert "other workers took steps while checkpoint" in too_early(
+        path, [sparsifier()]
+    )
+
+
+def test_a_chief_that_was_killed_before_the_last_checkpoint_makes_up_for_its_trials(
+    torn, caplog
+):
+    folder, _ = torn
+    with caplog.at_level("WARNING"):
+        results, _ = ec.train_and_evaluate(estimator(folder), *specs(6))
+    assert "sparsity: the checkpoint of step 6 lacks the last trials" in caplog.text
+    assert results["global_step"] == 7
+    assert checkpoint(str(folder))["ec_estimator/sparsity/trial"] == 3
+    assert 0.55 < zeros(folder) <= 0.6
 
 
 def test_an_evaluator_ends_with_the_last_checkpoint(quantized):

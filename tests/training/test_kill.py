@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +189,21 @@ def test_run_killed_from_outside_at_random_moments_ends_with_the_same_bits(
         assert code == 0
         break
     assert_ends_like(tmp_path, uninterrupted("sparsity"))
+
+
+def wait_until_stopped(pid):
+    while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
+        time.sleep(0.05)
+
+
+def test_a_second_training_is_refused_until_the_first_is_killed(start, tmp_path):
+    first = start(tmp_path, "hang:4")
+    try:
+        wait_until_stopped(first.pid)
+        second = start(tmp_path).result()
+    finally:
+        first.kill()
+    assert second.returncode == 1
+    assert f"is being trained in by process {first.pid} of" in second.stderr
+    assert first.wait() == -signal.SIGKILL
+    assert start(tmp_path).wait() == 0
