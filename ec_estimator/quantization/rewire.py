@@ -91,13 +91,13 @@ class Rewired:
     def _quantize_tensor(self, tensor, name, only):
         """Quantizes a tensor once, and has its readers, or one of them, read that."""
         quantized = self._first.get(tensor)
+        readers = [only] if only else _readers(tensor)
         if quantized is None:
-            with _beside(tensor.op):
+            with _between(tensor.op, readers[0][0] if readers else tensor.op):
                 with tf.name_scope(scope_of(name)):
                     [quantized] = self._quantize([tensor], name)
                     quantized.set_shape(tensor.shape)
             self._remember(tensor, name, quantized)
-        readers = [only] if only else _readers(tensor)
         for op, index in readers:
             tf_private.replace_input(op, index, quantized)
 
@@ -116,7 +116,7 @@ class Rewired:
             reader, tensor = (tensor.op, 0), tensor.op.inputs[0]
         key = (tensor, layer.kernel)
         if key not in self._done:
-            with _beside(tensor.op):
+            with _between(tensor.op, op):
                 with tf.name_scope(scope_of(layer.kernel)):
                     quantized = self._kernel(tensor, op, index, layer.kernel)
             self._remember(tensor, layer.kernel, quantized)
@@ -143,7 +143,7 @@ class Rewired:
         output = op.outputs[0]
         readers = _readers(output)
         name = layer.kernel
-        with _beside(op):
+        with _between(op, op):
             with tf.name_scope(scope_of(f"{name}/winograd")):
                 result = winograd.convolve(
                     op.inputs[0],
@@ -160,11 +160,12 @@ class Rewired:
 
 
 @contextlib.contextmanager
-def _beside(op):
-    """Ops made inside run where, and whenever, the readers of `op` do: in its loop or
-    conditional, and on its device, which is that of its replica."""
+def _between(op, reader):
+    """Ops made inside run in the loop or conditional that `op` gives its outputs to, on
+    the device of a reader of them: that of a replica or a worker, where a kernel is on
+    a parameter server."""
     with tf_private.context_of_outputs(op), tf.name_scope(None):
-        with tf.device(op.device):
+        with tf.device(reader.device):
             yield
 
 

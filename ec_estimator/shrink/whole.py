@@ -1,5 +1,4 @@
 """The whole model's forward pass, in a scratch graph beside the small one's."""
-import contextlib
 from typing import Any, Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -82,9 +81,7 @@ def build_whole(build, inputs, like, ends_of):
         with tf_intercept.intercept_creation(graph, record):
             with tf_intercept.intercept_gradients(graph, stop):
                 try:
-                    with contextlib.ExitStack() as stack:
-                        if has_strategy:
-                            stack.enter_context(_resource_variables())
+                    with _variables_under(has_strategy):
                         ends = ends_of(build(*inputs))
                 except _ForwardComplete:
                     # Replicas write their moving statistics otherwise.
@@ -93,11 +90,12 @@ def build_whole(build, inputs, like, ends_of):
     return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
 
 
-def _resource_variables():
-    """Context in which variables are of the kind that strategies make."""
+def _variables_under(has_strategy):
+    """Context in which variables are of the kind that strategies make, or the usual."""
+    kind = {"use_resource": True} if has_strategy else {}
 
     def creator(next_creator, **kwargs):
-        return next_creator(**{**kwargs, "use_resource": True})
+        return next_creator(**{**kwargs, **kind})
 
     return tf.variable_creator_scope(creator)
 
