@@ -28,7 +28,9 @@ def check_same_network(whole, cut, small, added, scope, failure=None):
       PlanError: names the first op that is missing, of another type, with other inputs,
         another constant, or of a size that the cut does not explain.
     """
-    for op in whole.forward_ops():
+    # Losses and regularizers are in collections, which all replicas see: the first has
+    # no others' yet, and is the only one with regularizers.
+    for op in whole.network_ops() if scope else whole.forward_ops():
         if op.name.startswith(INPUTS):
             continue
         try:

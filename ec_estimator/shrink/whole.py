@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_intercept, tf_private
 from ec_estimator.core.replicas import replica_scope, variable_name, variables_of
+from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.survey import outputs_of, placeholders
 from ec_estimator.graph.walk import ancestors, descendants
 
@@ -26,6 +27,12 @@ class Whole(NamedTuple):
     def forward_ops(self):
         """The ops that the ends are computed from, in the order they were made."""
         return sorted(ancestors(self.ends), key=tf_private.order_of_creation)
+
+    def network_ops(self):
+        """Those of them that layers are or read."""
+        ops = self.forward_ops()
+        layers = ancestors(t for op in ops if op.type in LAYER_OPS for t in op.outputs)
+        return [op for op in ops if op in layers]
 
 
 def ends_forward_pass(xs):

@@ -1,5 +1,7 @@
 """Distribution strategies: replicas on logical CPU devices train as one."""
+import json
 import re
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -11,9 +13,9 @@ import ec_estimator as ec
 from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.training.build import check_strategy
 from tests import models
+from tests.replicas import REPLICAS, Copies, for_each, mirrored, run_config
 from tests.training.test_zoo import checkpoint
 
-REPLICAS = 2
 STEPS = 8
 
 
@@ -29,13 +31,6 @@ def quantizer(**settings):
     return ec.LSQQuantizer(
         ec.QuantizerConfig(**{"step_interval": 2, "num_trials": 3, **settings})
     )
-
-
-ALL = pytest.mark.parametrize("compressor", [sparsifier, pruner, quantizer])
-
-
-def mirrored():
-    return tf.distribute.MirroredStrategy([f"/cpu:{n}" for n in range(REPLICAS)])
 
 
 def model_fn(features, labels, mode, params):
@@ -84,85 +79,90 @@ def input_fn(batch=8):
 
 
 def estimator(model_dir, compressor, strategy=None, evaluates=None, **params):
-    session = tf.ConfigProto(
-        device_count={"CPU": REPLICAS},
-        allow_soft_placement=True,
-        intra_op_parallelism_threads=1,
-        inter_op_parallelism_threads=2,
-    )
-    config = tf.estimator.RunConfig(
-        str(model_dir),
-        tf_random_seed=4,
-        train_distribute=strategy,
-        eval_distribute=evaluates,
-        session_config=session,
-    )
-    wrapped = ec.compress(model_fn, compressor) if compressor else model_fn
     return tf.estimator.Estimator(
-        wrapped, config=config, params={"norm": False, **params}
+        ec.compress(model_fn, compressor),
+        config=run_config(model_dir, strategy, evaluates),
+        params={"norm": False, **params},
     )
 
 
-class Copies(tf.train.SessionRunHook):
-    """Before each step: all copies of each variable, and what each replica's layers
-    read as their kernels."""
-
-    def begin(self):
-        self.seen = []
-        self._variables = {
-            v.name: list(v.values)
-            for v in tf.global_variables()
-            if len(getattr(v, "values", ())) > 1
-            # Each replica's moving averages are its own until they are saved.
-            and v.synchronization != tf.VariableSynchronization.ON_READ
-        }
-        layers = {}
-        for op in tf.get_default_graph().get_operations():
-            found = re.fullmatch(r"(replica_\d+/)?(\w+/(?:Conv2D|MatMul))", op.name)
-            if found:
-                layers.setdefault(found.group(2), []).append(op.inputs[1])
-        assert sorted(map(len, layers.values())) == [REPLICAS] * 3
-        self._fetches = {**self._variables, **layers}
-
-    def before_run(self, run_context):
-        self.seen.append(run_context.session.run(self._fetches))
+def kernels_read(graph):
+    """{layer: what each replica's reads as its kernel}."""
+    found = {}
+    for op in graph.get_operations():
+        layer = re.fullmatch(r"(replica_\d+/)?(\w+/(?:Conv2D|MatMul))", op.name)
+        if layer:
+            found.setdefault(layer.group(2), []).append(op.inputs[1])
+    assert sorted(map(len, found.values())) == [REPLICAS] * 3
+    return found
 
 
-@ALL
-@pytest.mark.parametrize("norm", [False, True])
-def test_replicas_are_the_same_to_the_bit_before_each_step(compressor, norm, tmp_path):
-    run = estimator(tmp_path, compressor(), mirrored(), norm=norm)
-    hook = Copies()
-    # Hooks of the user come before ours: what is seen has been through a step.
-    run.train(input_fn(), [hook], max_steps=STEPS)
-    assert len(hook.seen) == STEPS
-    for seen in hook.seen:
+@pytest.fixture(scope="module", params=[sparsifier, pruner, quantizer])
+def trained(request, tmp_path_factory):
+    """(maker of the compressor, Estimator, what each half of its training saw)."""
+    folder, seen = tmp_path_factory.mktemp("mirrored"), []
+    for steps in (STEPS // 2, STEPS):
+        hook = Copies(kernels_read)
+        run = estimator(folder, request.param(), mirrored(), norm=True)
+        # Hooks of the user come before ours: what is seen has been through a step.
+        run.train(input_fn(), [hook], max_steps=steps)
+        seen.append(hook.seen)
+    return request.param, run, seen
+
+
+def test_replicas_are_the_same_to_the_bit_before_each_step(trained):
+    compressor, _, (first, second) = trained
+    assert len(first) == len(second) == STEPS // 2
+    for seen in (*first, *second):
         for name, values in seen.items():
             assert len(values) == REPLICAS
             np.testing.assert_array_equal(values[0], values[1], name)
-    kernel = hook.seen[-1]["hidden/kernel:0"][0]
-    assert (kernel != hook.seen[0]["hidden/kernel:0"][0]).any()
+    kernel, read = (
+        second[-1][name][0] for name in ("hidden/kernel:0", "hidden/MatMul")
+    )
+    assert (kernel != first[0]["hidden/kernel:0"][0]).any()
     if compressor is quantizer:
-        assert len(np.unique(hook.seen[-1]["hidden/MatMul"][0])) <= 16 * 255
-        assert (hook.seen[-1]["hidden/MatMul"][0] != kernel).any()
+        assert all(len(np.unique(channel)) < 256 for channel in read.T)
+        assert (read != kernel).any()
     else:
         assert (kernel == 0).mean() > 0.1
+        np.testing.assert_array_equal(read, kernel)
 
 
-@ALL
-def test_a_checkpoint_has_what_one_of_a_single_device_has(compressor, tmp_path):
-    names = []
-    for strategy in (None, mirrored()):
-        run = estimator(
-            tmp_path / ("two" if strategy else "one"), compressor(), strategy
-        )
-        run.train(input_fn(), max_steps=STEPS)
-        names.append(set(checkpoint(run.model_dir)))
-    assert any(name.startswith("ec_estimator/") for name in names[0])
-    # Further copies of a quantized tensor have a memory of their own, which is saved.
-    assert names[0] <= names[1]
-    left = {name for name in names[1] - names[0] if "/recent" not in name}
-    assert not left
+def test_a_run_goes_on_where_its_checkpoint_is(trained):
+    compressor, run, _ = trained
+    values = checkpoint(run.model_dir)
+    assert values[f"ec_estimator/{compressor().name}/trial"] == 3
+    trials = (Path(run.model_dir) / "compression" / "trials.jsonl").read_text()
+    assert [json.loads(line)["trial"] for line in trials.splitlines()] == [1, 2, 3]
+
+
+def test_a_checkpoint_has_what_one_of_a_single_device_has(trained, tmp_path):
+    compressor, run, _ = trained
+    alone = estimator(tmp_path, compressor(), norm=True)
+    alone.train(input_fn(), max_steps=1)
+    names, expected = set(checkpoint(run.model_dir)), set(checkpoint(str(tmp_path)))
+    assert expected <= names
+    # Further copies of a quantized tensor have a memory of their own.
+    assert not {name for name in names - expected if "/recent" not in name}
+
+
+def test_evaluation_under_a_strategy_is_that_of_a_device(trained):
+    compressor, run, _ = trained
+    alone = run.evaluate(input_fn(), steps=4)["loss"]
+    together = estimator(run.model_dir, compressor(), evaluates=mirrored(), norm=True)
+    # Each step is a batch for each of them.
+    assert together.evaluate(input_fn(), steps=2)["loss"] == pytest.approx(alone, 1e-6)
+
+
+@pytest.mark.parametrize("trained", [pruner], indirect=True)
+def test_the_pruned_folder_has_the_moving_averages_of_the_checkpoint(trained):
+    _, run, _ = trained
+    small = tf.train.load_checkpoint(read_artifact(run.model_dir).checkpoint)
+    name = "batch_normalization/moving_mean"
+    whole, kept = checkpoint(run.model_dir)[name], small.get_tensor(name)
+    assert 0 < len(kept) < len(whole)
+    assert np.isin(np.round(kept, 5), np.round(whole, 5)).all()
 
 
 @pytest.mark.parametrize("compressor", [sparsifier, pruner])
@@ -172,7 +172,7 @@ def test_two_replicas_train_as_one_device_on_their_batches_together(
 ):
     # Each replica clips its own gradients, so the same batch for both.
     single = input_fn(16) if clip is None else input_fn(8)
-    double = input_fn(8) if clip is None else twice(input_fn(8))
+    double = input_fn(8) if clip is None else for_each(input_fn(8))
     trained = []
     for strategy, batches in ((None, single), (mirrored(), double)):
         # What a replica clips are the gradients of its share of the mean loss.
@@ -190,56 +190,16 @@ def test_two_replicas_train_as_one_device_on_their_batches_together(
             np.testing.assert_allclose(two[name], value, atol=2e-5, err_msg=name)
 
 
-def twice(read):
-    return lambda: read().flat_map(
-        lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(2)
-    )
-
-
-@ALL
-def test_a_run_goes_on_where_its_checkpoint_is(compressor, tmp_path, capfd):
-    run = estimator(tmp_path, compressor(), mirrored())
-    run.train(input_fn(), max_steps=4)
-    hook = Copies()
-    estimator(tmp_path, compressor(), mirrored()).train(
-        input_fn(), [hook], max_steps=STEPS
-    )
-    for values in (v for seen in hook.seen for v in seen.values()):
-        np.testing.assert_array_equal(*values)
-    shown = capfd.readouterr().err
-    assert [
-        len(re.findall(f": trial {trial}/3 before step", shown)) for trial in (1, 2, 3)
-    ] == [1, 1, 1]
-    assert "resumed after trial" in shown
-
-
-@ALL
-def test_evaluation_under_a_strategy_is_that_of_a_device(compressor, tmp_path):
-    run = estimator(tmp_path, compressor(), mirrored(), norm=True)
-    run.train(input_fn(), max_steps=STEPS)
-    alone = run.evaluate(input_fn(), steps=4)["loss"]
-    together = estimator(tmp_path, compressor(), evaluates=mirrored(), norm=True)
-    # Each step is a batch for each of them.
-    assert together.evaluate(input_fn(), steps=2)["loss"] == pytest.approx(alone, 1e-6)
-
-
-def test_the_pruned_folder_has_the_moving_averages_of_the_checkpoint(tmp_path):
-    run = estimator(tmp_path, pruner(), mirrored(), norm=True)
-    run.train(input_fn(), max_steps=STEPS)
-    small = tf.train.load_checkpoint(read_artifact(str(tmp_path)).checkpoint)
-    name = "batch_normalization/moving_mean"
-    whole = checkpoint(run.model_dir)[name]
-    kept = small.get_tensor(name)
-    assert 0 < len(kept) < len(whole)
-    assert np.isin(np.round(kept, 5), np.round(whole, 5)).all()
-
-
 @pytest.mark.parametrize(
     "make",
     [
         lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
         tf.distribute.experimental.ParameterServerStrategy,
-        tf.distribute.experimental.CentralStorageStrategy,
+        pytest.param(
+            tf.distribute.experimental.CentralStorageStrategy,
+            # A parameter server strategy.
+            marks=pytest.mark.slow,
+        ),
         tf.distribute.experimental.MultiWorkerMirroredStrategy,
         lambda: contrib_distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
     ],
