@@ -6,6 +6,8 @@ device: the first has the name, the others that name with `/replica_1` and so on
 them get the same updates. Here, and so in the whole package, a variable is the first of
 them, and a layer of any replica reads that one.
 """
+import re
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -57,6 +59,11 @@ def as_saved(variable, graph, values):
     if aggregation == tf.VariableAggregation.SUM:
         return np.sum(values, 0)
     return values[0]
+
+
+def is_of_first_replica(op):
+    """Whether the first replica computes an op; True without a strategy."""
+    return not (has_copies(op.graph) and re.match(r"replica_\d+/", op.name))
 
 
 def replica_scope(graph):

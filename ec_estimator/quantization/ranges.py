@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.devices import beside
+from ec_estimator.core.replicas import is_of_first_replica
 from ec_estimator.core.state import SCOPE, create_variable
 from ec_estimator.quantization.anchors import Anchors
 from ec_estimator.quantization.constants import constant, shared, vector
@@ -74,12 +75,13 @@ class Ranges(abc.ABC):
         return self.steps[name]
 
     @abc.abstractmethod
-    def quantize(self, tensors, name):
+    def quantize(self, tensors, name, reader):
         """Quantizes tensors.
 
         Args:
           tensors: list of float32 tensors; several have a step each.
           name: of their quantizer.
+          reader: an op that will read what comes out.
 
         Returns:
           List of as many tensors of the same shapes.
@@ -111,30 +113,36 @@ class TrainingRanges(Ranges):
         copies.append(recent)
         return recent
 
-    def quantize(self, tensors, name):
+    def quantize(self, tensors, name, reader):
         self._note(tensors, name)
         quantizer = self.placement.quantizers[name]
         step = self._observed_step(name, tensors[0])
         # A kernel's values are at hand whenever they are fitted.
         if not self._is_of_kernel(name):
-            # A memory for each copy, which are not always computed in the same run.
-            recent = self._create_recent(name, quantizer)
-            sample = _sample(tensors, recent.shape[0].value)
-            begin = vector(sample.shape[0].value, 0)
-            with beside(recent):
-                kept = tf.slice(recent, begin, vector(-1, -1))
-                joined = tf.concat([kept, sample], constant(0, tf.int32))
-            remember = recent.assign(joined)
+            sample = _sample(tensors, REMEMBERED // (quantizer.steps or 1))
+            # What the first replica sees of the data is as good as what others do.
+            seen = is_of_first_replica(reader)
+            remember = [self._remember(sample, name, quantizer)] if seen else []
             # Until a fit is made: the start that LSQ takes from the batch.
             axes = vector(0) if quantizer.steps else vector(0, 1)
             magnitude = tf.reduce_mean(tf.abs(sample), axes)
             fallback = magnitude * constant(float(2 / np.sqrt(quantizer.high)))
-            with tf.control_dependencies([remember]):
+            with tf.control_dependencies(remember):
                 fallback = tf.identity(fallback)
             step = trained_step(step, fallback)
         if len(tensors) == 1:
             return [fake_quantize(tensors[0], step, quantizer)]
         return fake_quantize_each(tensors, step, quantizer)
+
+    def _remember(self, sample, name, quantizer):
+        """Op that adds to a copy's memory; copies are not always computed in the same
+        run."""
+        recent = self._create_recent(name, quantizer)
+        begin = vector(sample.shape[0].value, 0)
+        with beside(recent):
+            kept = tf.slice(recent, begin, vector(-1, -1))
+            joined = tf.concat([kept, sample], constant(0, tf.int32))
+        return recent.assign(joined)
 
     def kernels_are_fitted(self):
         """bool tensor: whether the steps of all kernels are fitted."""
@@ -185,7 +193,7 @@ class ServingRanges(Ranges):
         # {quantizer name: its Range}.
         self._frozen = {}
 
-    def quantize(self, tensors, name):
+    def quantize(self, tensors, name, reader):
         state = self._note(tensors, name)
         quantizer = self.placement.quantizers[name]
         if name not in self._frozen:

@@ -24,8 +24,8 @@ class Rewired:
     Args:
       graph: tf.Graph; its variables may exist already or not yet.
       placement: placement.Placement.
-      quantize: callable(tensors, quantizer name) -> quantized tensors; several tensors
-        have a step each. See ranges.Ranges.
+      quantize: callable(tensors, quantizer name, an op that reads them) -> quantized
+        tensors; several tensors have a step each. See ranges.Ranges.
       find: callable({op: placement.QuantizedLayer}), called with layers that were
         found, before they are rewired.
     """
@@ -93,9 +93,10 @@ class Rewired:
         quantized = self._first.get(tensor)
         readers = [only] if only else _readers(tensor)
         if quantized is None:
-            with _between(tensor.op, readers[0][0] if readers else tensor.op):
+            reader = readers[0][0] if readers else tensor.op
+            with _between(tensor.op, reader):
                 with tf.name_scope(scope_of(name)):
-                    [quantized] = self._quantize([tensor], name)
+                    [quantized] = self._quantize([tensor], name, reader)
                     quantized.set_shape(tensor.shape)
             self._remember(tensor, name, quantized)
         for op, index in readers:
@@ -134,8 +135,8 @@ class Rewired:
                 "of the two to fp32_layers"
             )
         if output_axes(op, index) == (tensor.shape.rank - 1,):
-            return self._quantize([tensor], name)[0]
-        [matrix] = self._quantize([follow(view, tensor)], name)
+            return self._quantize([tensor], name, op)[0]
+        [matrix] = self._quantize([follow(view, tensor)], name, op)
         return go_back(view, matrix, tensor.shape.as_list())
 
     def _to_winograd(self, op, layer):
@@ -149,10 +150,10 @@ class Rewired:
                     op.inputs[0],
                     op.inputs[1],
                     op.get_attr("padding").decode(),
-                    lambda tiles: self._quantize(tiles, f"{name}/winograd_input"),
-                    lambda matrix: self._quantize([matrix], f"{name}/winograd_kernel")[
-                        0
-                    ],
+                    lambda tiles: self._quantize(tiles, f"{name}/winograd_input", op),
+                    lambda matrix: self._quantize(
+                        [matrix], f"{name}/winograd_kernel", op
+                    )[0],
                 )
         stand_in(result, output)
         for reader, index in readers:

@@ -12,7 +12,7 @@ from ec_estimator.core.state import create_variable
 from ec_estimator.graph.decisions import choose_layers, take_kernels
 from ec_estimator.rewrite.kernels import from_matrix, to_matrix
 from ec_estimator.rewrite.updates import remove
-from ec_estimator.sparsity import blocks
+from ec_estimator.sparsity import bits, blocks
 from ec_estimator.sparsity.selection import find_cut, removed
 
 
@@ -69,10 +69,10 @@ class _Masks(Attached):
         mask = self._mask(variable_name)
         if not task_of(mask.device):
             return self.gate(variable_name, gradient)
-        # A worker that clips gradients needs it there: a byte a weight, not four.
+        # A worker that clips gradients needs it there: a bit a weight, not four bytes.
         with beside(mask):
-            alive = tf.cast(mask, tf.bool)
-        mask = tf.cast(alive, gradient.dtype)
+            packed = bits.pack(mask)
+        mask = bits.unpack(packed, mask.shape.as_list(), gradient.dtype)
         return tf.multiply(gradient, mask, name="ec_estimator/gate")
 
     def _mask(self, name):

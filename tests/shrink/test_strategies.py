@@ -17,9 +17,13 @@ NETWORKS = {
     "branches_on_counts": (networks.branches_on_counts, (8, 8, 3)),
     "residual": (networks.residual, (8, 8, 3)),
 }
+# Between the two others, which are its twins.
+CASES = [
+    pytest.param(n, marks=[pytest.mark.slow] * (n == "residual")) for n in NETWORKS
+]
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=CASES)
 def pruned(request, tmp_path_factory):
     """(name of a network, model_fn, input_fn, folder of a pruning run)."""
     folder = str(tmp_path_factory.mktemp(request.param))
@@ -59,6 +63,8 @@ def test_replicas_finetune_the_small_network_that_one_device_does(pruned, tmp_pa
         np.testing.assert_array_equal(*values)
 
 
+# "slim" is slow in both at once; its twin above is not.
+@pytest.mark.parametrize("pruned", ["branches_on_counts"], indirect=True)
 def test_the_small_network_is_quantized_under_a_strategy(pruned, tmp_path):
     _, model_fn, input_fn, folder = pruned
     config = ec.QuantizerConfig(step_interval=1, num_trials=2)
