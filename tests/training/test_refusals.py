@@ -79,15 +79,6 @@ class TestRefusals:
         ):
             estimator(tmp_path, model_fn).train(input_fn, max_steps=1)
 
-    def test_distribution_strategy_is_refused_before_training(self, tmp_path):
-        strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
-        with pytest.raises(
-            ec.PlanError, match="MirroredStrategy.*: training under a dist"
-        ):
-            estimator(tmp_path, train_distribute=strategy).train(
-                raw_model()[1], max_steps=1
-            )
-
     def test_compress_twice_is_an_error(self):
         once = ec.compress(raw_model()[0], sparsifier())
         with pytest.raises(ec.PlanError, match="compressed already"):
