@@ -11,6 +11,8 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadgroup
 # do: a result that depends on the order of a set should fail here first.
 export TF_CPP_MIN_LOG_LEVEL = 2
 unexport PYTHONHASHSEED
+# Each of the many processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile

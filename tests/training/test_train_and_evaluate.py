@@ -70,7 +70,11 @@ class TestTrainAndEvaluate:
 
     def test_keras_estimator_as_a_drop_in_keeps_its_weights(self, tmp_path):
         model = tf.keras.Sequential(
-            [tf.keras.layers.Flatten(input_shape=(8, 8, 3)), tf.keras.layers.Dense(5)]
+            [
+                tf.keras.layers.Flatten(input_shape=(8, 8, 3), name="flatten"),
+                # Keras numbers what has no name, through all tests of a process.
+                tf.keras.layers.Dense(5, name="dense"),
+            ]
         )
         model.compile("sgd", "mse")
         model.layers[1].set_weights([np.full((192, 5), 2.0), np.zeros(5)])
