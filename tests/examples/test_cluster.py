@@ -13,7 +13,9 @@ import tensorflow.compat.v1 as tf
 from tensorflow.contrib import predictor
 
 import ec_estimator as ec
+from ec_estimator.shrink.artifact import read_artifact
 from examples import digits_model
+from tests.drills import embeddings_model
 from tests.launcher import ROOT
 
 SPARSIFIER = [
@@ -42,12 +44,12 @@ COMPRESSORS = {
 }
 
 
-def train(folder, flags, workers, ps, steps):
+def train(folder, flags, workers, ps, steps, model=digits_model):
     """Runs a cluster to its end; returns {task: its log}."""
     command = [
         *[sys.executable, "-m", "examples.cluster"],
         *[f"--workers={workers}", f"--ps={ps}", f"--log_dir={folder / 'logs'}"],
-        *["--model=examples.digits_model", f"--model_dir={folder / 'run'}", *flags],
+        *[f"--model={model.__name__}", f"--model_dir={folder / 'run'}", *flags],
         *[f"--train_steps={steps}", f"--save_checkpoints_steps={steps // 2}"],
         *["--worker_delay_secs=3", "--export=saved_model"],
     ]
@@ -73,7 +75,7 @@ def checkpoint(folder):
     return {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
 
 
-def assert_trained(folder, logs, name):
+def assert_trained(folder, logs, name, model=digits_model):
     """The chief alone has run the trials, others have trained, and the export answers
     as the newest checkpoint does."""
     values = checkpoint(folder)
@@ -83,27 +85,41 @@ def assert_trained(folder, logs, name):
         assert trials == (["1", "2", "3"] if task == "chief-0" else []), task
         if task.startswith("worker"):
             assert re.search(r"loss = \S+, step = \d+", log), log[-3000:]
-    images = digits_model.load_data()[1][0][:100]
+    features, labels = first_batch(model)
     export = max((folder / "run" / "export" / "saved_model").iterdir())
     predict = predictor.from_saved_model(str(export))
-    exported = predict({"image": images})["probabilities"]
+    exported = predict(features)["probabilities"]
     estimator = tf.estimator.Estimator(
-        ec.compress(digits_model.model_fn, COMPRESSORS[name]), str(folder / "run")
+        ec.compress(model.model_fn, COMPRESSORS[name]), str(folder / "run")
     )
     predicted = estimator.predict(
-        lambda: tf.data.Dataset.from_tensors({"image": images}),
+        lambda: tf.data.Dataset.from_tensors(features),
         predict_keys=["probabilities"],
     )
     expected = np.stack([row["probabilities"] for row in predicted])
     np.testing.assert_allclose(exported, expected, atol=1e-6)
-    labels = digits_model.load_data()[1][1][:100]
-    assert np.mean(exported.argmax(1) == labels) > 0.8
+    if model is digits_model:
+        assert np.mean(exported.argmax(1) == labels) > 0.8
+
+
+def first_batch(model):
+    with tf.Graph().as_default(), tf.Session() as session:
+        batch = tf.data.make_one_shot_iterator(model.eval_input_fn()).get_next()
+        return session.run(batch)
 
 
 def assert_sparse(values):
-    for kernel in ("conv2d_1/kernel", "conv2d_2/kernel", "dense/kernel"):
-        gone = values[f"ec_estimator/sparsity/{kernel}/mask"] == 0
-        assert abs(np.mean(gone) - 0.6) < 1e-3
+    """Each kernel has its ratio, to a block, and nothing alive where it is masked."""
+    masks = {}
+    for name in sorted(values):
+        found = re.fullmatch(r"ec_estimator/sparsity/(.*?)(/part_\d+)?/mask", name)
+        if found:
+            masks.setdefault(found.group(1), []).append(values[name])
+    assert len(masks) >= 3
+    for kernel, parts in masks.items():
+        # Partitions are of rows.
+        gone = np.concatenate(parts) == 0
+        assert 0.6 - 4 / gone.size < np.mean(gone) <= 0.6, kernel
         assert not values[kernel][gone].any()
         assert not values[f"{kernel}/Adam"][gone].any()
         assert np.count_nonzero(values[kernel]) == np.count_nonzero(~gone)
@@ -117,25 +133,28 @@ def test_a_cluster_reaches_the_exact_target_and_exports_it(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", [digits_model, embeddings_model])
 @pytest.mark.parametrize(
     "name,flags",
     [("sparsity", SPARSIFIER), ("pruning", PRUNER), ("quantization", QUANTIZER)],
 )
-def test_larger_clusters_finish_with_every_compressor(name, flags, tmp_path):
-    logs = train(tmp_path, flags, workers=2, ps=2, steps=400)
-    assert_trained(tmp_path, logs, name)
+def test_larger_clusters_finish_with_every_compressor(name, flags, model, tmp_path):
+    logs = train(tmp_path, flags, workers=2, ps=2, steps=400, model=model)
+    assert_trained(tmp_path, logs, name, model)
     values = checkpoint(tmp_path)
     if name == "sparsity":
         assert_sparse(values)
     if name == "pruning":
-        alive = values["ec_estimator/pruning/alive"]
-        assert (alive == 0).any()
-        small = ec.finetune(digits_model.model_fn, str(tmp_path / "run"))
-        assert small is not None
+        assert (values["ec_estimator/pruning/alive"] == 0).any()
+        artifact = read_artifact(str(tmp_path / "run"))
+        before, after = artifact.manifest["params"]
+        assert 0.4 * before < after < 0.6 * before
+        assert ec.finetune(model.model_fn, str(tmp_path / "run"))
     if name == "quantization":
         assert "Evaluation waits: quantization" in logs["evaluator-0"]
         steps = [v for n, v in values.items() if n.endswith("/step")]
-        assert len(steps) == 8 and all((step > 0).all() for step in steps)
+        layers = {digits_model: 4, embeddings_model: 3}[model]
+        assert len(steps) == 2 * layers and all((step > 0).all() for step in steps)
 
 
 def test_the_chiefs_exit_code_is_the_clusters(tmp_path):

@@ -80,6 +80,5 @@ def test_a_trained_model(name, form, format_name, trained, tmp_path):
     expected = reached["tensorflow"]["logits"]
     # It has learnt: else agreement would be that of noise.
     assert expected > 0.7
-    # In OpenVINO a pruned ResNet-20 is 3 of 2,000 off.
-    limit = 0 if float_form else 0.002 if format_name == "onnx_openvino" else 0.001
+    limit = 0 if float_form else 0.001
     assert np.abs(reached["engine"]["logits"] - expected) <= limit + 1e-9

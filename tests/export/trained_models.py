@@ -12,7 +12,11 @@ import ec_estimator as ec
 from examples import cifar10_model, digits_model
 from tests.shrink.networks import encoder
 
+# Of the dense training, and of each that follows it.
 DENSE_STEPS, STEPS = 200, 80
+# Those that are slow to learn take longer: answers of what has learnt little lie close
+# together, and a rounding decides between them.
+LONGER = {"transformer": 4, "resnet20": 2}
 # The test images, each moved by a pixel in four directions.
 SAMPLES = 2000
 BATCH = 32
@@ -206,6 +210,7 @@ class Trained:
     def _train(self, name, form):
         model_fn, start = model_fn_of(NETWORKS[name]), None
         steps = DENSE_STEPS if form == "dense" else STEPS
+        steps *= LONGER.get(name, 1)
         if form.startswith("pruned"):
             # The small network, with what it has left.
             pruning = self.estimator(name, "pruning").model_dir
