@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.memory import recall, remember
 
 _COPIES = "copies"
+_COLLECTIONS = (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.LOCAL_VARIABLES)
 
 
 def variables_of(graph, collection=tf.GraphKeys.GLOBAL_VARIABLES):
@@ -87,28 +88,26 @@ def members(variable):
     """The variable itself, or all that a container holds, the first one first."""
     if not hasattr(variable, "distribute_strategy"):
         return (variable,)
-    members = getattr(variable, "values", None)
+    held = getattr(variable, "values", None)
     # Several replicas share one on a parameter server.
-    return members if isinstance(members, tuple) else (variable.get(),)
+    return held if isinstance(held, tuple) else (variable.get(),)
 
 
 def _copies(graph):
     """({name of a copy: name of its variable}, {name of a variable: its copies}, {name
     of a variable whose copies differ: tf.VariableAggregation})."""
-    containers = [
-        variable
-        for name in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.LOCAL_VARIABLES)
-        for variable in graph.get_collection(name)
-    ]
+    names = [name for name in _COLLECTIONS if name in graph.collections]
+    # Asked for each op: a reference is no copy of the list.
+    count = sum(len(graph.get_collection_ref(name)) for name in names)
     known, found = recall(graph, _COPIES, (None, None))
-    if known != len(containers):
+    if known != count:
         found = {}, {}, {}
-        for container in containers:
+        for container in (v for name in names for v in graph.get_collection(name)):
             one, *copies = members(container)
             if copies:
                 found[0].update((copy.op.name, one.op.name) for copy in copies)
                 found[1][one.op.name] = tuple(copies)
                 if container.synchronization == tf.VariableSynchronization.ON_READ:
                     found[2][one.op.name] = container.aggregation
-        remember(graph, _COPIES, (len(containers), found))
+        remember(graph, _COPIES, (count, found))
     return found
