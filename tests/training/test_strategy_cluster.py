@@ -1,4 +1,4 @@
-"""Strategies on clusters of processes. Slow: test_strategies has them in one process."""
+"""Strategies on clusters of processes. test_strategies has them in one process."""
 import os
 import re
 import subprocess
