@@ -80,8 +80,6 @@ SENDS_GRADIENTS = (
     *("AccumulatorApplyGradient", "ResourceAccumulatorApplyGradient"),
     "SparseAccumulatorApplyGradient",
 )
-# The input of the first that is sent, if it is dense.
-GRADIENT_SENT = 2
 TAKES_GRADIENTS = (
     *("AccumulatorTakeGradient", "ResourceAccumulatorTakeGradient"),
     "SparseAccumulatorTakeGradient",

@@ -11,6 +11,9 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core import tf_private
 from ec_estimator.graph.op_types import SENDS_GRADIENTS, TAKES_GRADIENTS
 
+# The input of an op that sends gradients which is sent, if it is dense.
+GRADIENT_SENT = 2
+
 
 def taken(graph):
     """The ops of a graph that take an accumulated gradient, in order of creation."""

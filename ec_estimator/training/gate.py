@@ -5,8 +5,8 @@ from ec_estimator.core import tf_private
 from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.replicas import variables_of
-from ec_estimator.graph.op_types import GRADIENT_SENT, TAKES_GRADIENTS
-from ec_estimator.rewrite.accumulators import sent_to
+from ec_estimator.graph.op_types import TAKES_GRADIENTS
+from ec_estimator.rewrite.accumulators import GRADIENT_SENT, sent_to
 
 
 class Gate:
