@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow.contrib import distribute as contrib_distribute
+from tensorflow.contrib import predictor
 
 import ec_estimator as ec
 from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.training.build import check_strategy
+from ec_estimator.training.progress import ProgressBar
 from tests import models
 from tests.replicas import REPLICAS, Copies, for_each, mirrored, run_config
 from tests.training.test_zoo import checkpoint
@@ -242,3 +244,31 @@ def test_an_error_of_user_code_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="on the second replica"):
         run.train(input_fn(), max_steps=1)
     assert gradients_util._GradientsHelper is before
+
+
+def test_train_and_evaluate_exports_what_replicas_have_trained(tmp_path):
+    run = tf.estimator.Estimator(
+        model_fn, config=run_config(tmp_path, mirrored()), params={"norm": True}
+    )
+
+    def receiver():
+        x = tf.placeholder(tf.float32, [None, 6, 6, 2])
+        return tf.estimator.export.ServingInputReceiver({"x": x}, {"x": x})
+
+    _, (path,) = ec.train_and_evaluate(
+        run,
+        tf.estimator.TrainSpec(input_fn(), STEPS, [ProgressBar(STEPS)]),
+        tf.estimator.EvalSpec(
+            input_fn(),
+            steps=2,
+            exporters=ec.SavedModelExporter(receiver),
+            throttle_secs=0,
+        ),
+        compressor=sparsifier(),
+    )
+    x = np.random.RandomState(5).standard_normal((8, 6, 6, 2)).astype(np.float32)
+    served = predictor.from_saved_model(path.decode())({"x": x})["logits"]
+    predicted = run.predict(lambda: tf.data.Dataset.from_tensors({"x": x}))
+    expected = np.stack([row["logits"] for row in predicted])
+    np.testing.assert_allclose(served, expected, atol=1e-5)
+    assert abs((checkpoint(str(tmp_path))["hidden/kernel"] == 0).mean() - 0.5) < 1e-2
