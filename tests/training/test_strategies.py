@@ -1,6 +1,7 @@
 """Distribution strategies: replicas on logical CPU devices train as one."""
 import json
 import re
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -153,6 +154,22 @@ def test_evaluation_under_a_strategy_is_that_of_a_device(trained):
     together = estimator(run.model_dir, compressor(), evaluates=mirrored(), norm=True)
     # Each step is a batch for each of them.
     assert together.evaluate(input_fn(), steps=2)["loss"] == pytest.approx(alone, 1e-6)
+
+
+def test_one_device_goes_on_where_two_replicas_were(trained, tmp_path):
+    compressor, run, _ = trained
+    folder = shutil.copytree(run.model_dir, str(tmp_path / "copy"))
+    before = checkpoint(folder)
+    alone = estimator(folder, compressor(), norm=True)
+    alone.train(input_fn(), max_steps=STEPS + 1)
+    after = checkpoint(folder)
+    assert after.keys() == before.keys()
+    assert after["global_step"] == STEPS + 1
+    for name in (n for n in after if n.endswith(("/mask", "/alive", "/trial"))):
+        np.testing.assert_array_equal(after[name], before[name])
+    if compressor is not quantizer:
+        gone = before["hidden/kernel"] == 0
+        assert gone.any() and not after["hidden/kernel"][gone].any()
 
 
 @pytest.mark.parametrize("trained", [pruner], indirect=True)
