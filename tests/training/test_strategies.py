@@ -289,3 +289,57 @@ def test_train_and_evaluate_exports_what_replicas_have_trained(tmp_path):
     expected = np.stack([row["logits"] for row in predicted])
     np.testing.assert_allclose(served, expected, atol=1e-5)
     assert abs((checkpoint(str(tmp_path))["hidden/kernel"] == 0).mean() - 0.5) < 1e-2
+
+
+def embeddings_model_fn(features, labels, mode):
+    """Two looked-up rows and a dense network; the table's gradients are of rows."""
+    table = tf.get_variable("table", [20, 4])
+    x = tf.layers.flatten(tf.nn.embedding_lookup(table, features["ids"]))
+    x = tf.layers.dense(x, 16, tf.nn.relu, name="hidden")
+    logits = tf.layers.dense(x, models.CLASSES, name="logits")
+    if mode == tf.estimator.ModeKeys.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions={"logits": logits})
+    loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+    step = tf.train.get_global_step()
+    train_op = tf.train.AdamOptimizer(0.01).minimize(loss, step)
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def ids_input_fn():
+    random = np.random.RandomState(6)
+    ids, labels = random.randint(0, 20, [64, 2]), random.randint(0, models.CLASSES, 64)
+    data = tf.data.Dataset.from_tensor_slices(({"ids": ids}, labels))
+    return data.repeat().batch(8, drop_remainder=True)
+
+
+@pytest.mark.parametrize("compressor", [sparsifier, pruner, quantizer])
+def test_a_network_on_embeddings(compressor, tmp_path):
+    run = tf.estimator.Estimator(
+        ec.compress(embeddings_model_fn, compressor()),
+        config=run_config(tmp_path, mirrored()),
+    )
+    hook = Copies()
+    run.train(ids_input_fn, [hook], max_steps=STEPS)
+    assert any(name.startswith("table") for name in hook.seen[0])
+    for values in (v for seen in hook.seen for v in seen.values()):
+        np.testing.assert_array_equal(*values)
+    values = checkpoint(str(tmp_path))
+    assert values[f"ec_estimator/{compressor().name}/trial"] == 3
+    assert values["table"].all()
+    gone = {n: (values[f"{n}/kernel"] == 0).mean() for n in ("hidden", "logits")}
+    if compressor is sparsifier:
+        assert gone == {"hidden": 0.5, "logits": 0.5}
+    if compressor is pruner:
+        # What reads the eight units of sixteen that went, or six: 0.4 of the weights.
+        assert gone["hidden"] == 0 and 0.3 < gone["logits"] <= 0.5
+
+    def receiver():
+        ids = tf.placeholder(tf.int64, [None, 2])
+        return tf.estimator.export.ServingInputReceiver({"ids": ids}, {"ids": ids})
+
+    ids = np.arange(20).reshape([10, 2])
+    path = run.export_saved_model(str(tmp_path / "export"), receiver).decode()
+    served = predictor.from_saved_model(path)({"ids": ids})["logits"]
+    predicted = run.predict(lambda: tf.data.Dataset.from_tensors({"ids": ids}))
+    expected = np.stack([row["logits"] for row in predicted])
+    np.testing.assert_allclose(served, expected, atol=1e-6)
