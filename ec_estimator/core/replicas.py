@@ -27,6 +27,18 @@ def first(variable):
     return members(variable)[0]
 
 
+def as_made(variables, graph):
+    """Variables as user code has them: where there are copies, the container, whose
+    first value is that of all of them.
+
+    Args:
+      variables: as of `variables_of`.
+    """
+    found = graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+    made = {first(variable).op.name: variable for variable in found}
+    return [made.get(variable.op.name, variable) for variable in variables]
+
+
 def others(variable, graph):
     """The copies of a variable that other replicas read; () without a strategy.
 

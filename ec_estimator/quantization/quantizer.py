@@ -7,7 +7,7 @@ from ec_estimator.config import QuantizerConfig
 from ec_estimator.core.compressor import Attached, Compressor, EveryStep, Settled
 from ec_estimator.core.errors import ConfigError, PlanError
 from ec_estimator.core.memory import recall, remember
-from ec_estimator.core.replicas import variables_of
+from ec_estimator.core.replicas import as_made, variables_of
 from ec_estimator.graph.decisions import Decisions
 from ec_estimator.quantization.adam import StepAdam
 from ec_estimator.quantization.placement import read_placement
@@ -221,7 +221,7 @@ class _Trained(Attached):
 
     def finish(self, trained):
         if self._pretrained is not None:
-            start_from(self._pretrained, trained.variables)
+            start_from(self._pretrained, as_made(trained.variables, self._graph))
         variables = {v.op.name: v for v in variables_of(self._graph)}
         with tf.name_scope("ec_estimator/quantization/adam_ops/"):
             ranges = self._ranges

@@ -343,3 +343,17 @@ def test_a_network_on_embeddings(compressor, tmp_path):
     predicted = run.predict(lambda: tf.data.Dataset.from_tensors({"ids": ids}))
     expected = np.stack([row["logits"] for row in predicted])
     np.testing.assert_allclose(served, expected, atol=1e-6)
+
+
+def test_all_replicas_start_from_the_pretrained_model(tmp_path):
+    dense = tf.estimator.Estimator(
+        model_fn, config=run_config(tmp_path / "dense"), params={"norm": False}
+    )
+    dense.train(input_fn(), max_steps=2)
+    start = quantizer(pretrained_model=dense.model_dir)
+    hook = Copies()
+    estimator(tmp_path / "run", start, mirrored()).train(input_fn(), [hook], steps=1)
+    expected = checkpoint(dense.model_dir)
+    for name in ("conv/kernel", "hidden/kernel", "logits/bias"):
+        for value in hook.seen[0][f"{name}:0"]:
+            np.testing.assert_array_equal(value, expected[name], name)
