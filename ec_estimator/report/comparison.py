@@ -4,8 +4,9 @@ from typing import Tuple
 
 from ec_estimator.core.columns import columns
 
-# What a gain is called that rounds to none.
+# What a gain is called that rounds to none, and what is a loss.
 _NO_GAIN = {"less": "as much", "faster": "as fast"}
+_LOSS = {"less": "more", "faster": "slower"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +58,14 @@ def comparison_table(comparison):
 
 
 def _gain(measure):
-    """How many times less or faster; "" where none is hoped for."""
-    times = f"{measure.before / measure.after:.1f}"
-    if measure.gain and times == "1.0":
-        return _NO_GAIN[measure.gain]
-    return f"{times} x {measure.gain}" if measure.gain else ""
+    """How many times less or faster, or more or slower; "" where none is hoped for."""
+    if not measure.gain:
+        return ""
+    times, word = measure.before / measure.after, measure.gain
+    if times < 1:
+        times, word = 1 / times, _LOSS[word]
+    shown = f"{times:.1f}"
+    return _NO_GAIN[measure.gain] if shown == "1.0" else f"{shown} x {word}"
 
 
 def format_comparison(comparison):

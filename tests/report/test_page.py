@@ -127,6 +127,8 @@ def test_a_comparison_as_text():
         ("faster", 1.04, "as fast"),
         ("faster", 0.96, "as fast"),
         ("faster", 1.06, "1.1 x faster"),
+        ("faster", 0.8, "1.2 x slower"),
+        ("less", 0.5, "2.0 x more"),
         ("less", 1.0, "as much"),
         ("", 1.0, ""),
     ],
