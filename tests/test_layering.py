@@ -149,7 +149,7 @@ OF_NAMED_TUPLES = ("_replace", "_asdict", "_fields", "_make")
 OURS = ("self", "cls")
 DOORS = tuple(
     f"ec_estimator.core.tf_{name}"
-    for name in ("private", "imports", "intercept", "replicas", "savers")
+    for name in ("private", "imports", "intercept", "replicas", "savers", "workers")
 )
 
 

@@ -74,9 +74,25 @@ def as_saved(variable, graph, values):
     return values[0]
 
 
-def is_of_first_replica(op):
-    """Whether the first replica computes an op; True without a strategy."""
-    return not (has_copies(op.graph) and re.match(r"replica_\d+/", op.name))
+def averaged(graph):
+    """[copies] of each float variable that is saved as the mean of its copies, which
+    may be one: other processes have others then."""
+    found = graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+    return [
+        list(members(container))
+        for container in found
+        if getattr(container, "synchronization", None)
+        == tf.VariableSynchronization.ON_READ
+        and container.aggregation == tf.VariableAggregation.MEAN
+        and members(container)[0].dtype.is_floating
+    ]
+
+
+def replica_of(op):
+    """The name scope of the replica that computes an op, with its slash; "" for the
+    first one and without a strategy."""
+    found = tf.distribute.has_strategy() and re.match(r"replica_\d+/", op.name)
+    return found.group() if found else ""
 
 
 def replica_scope(graph):

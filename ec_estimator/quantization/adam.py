@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
 from ec_estimator.core.devices import beside
-from ec_estimator.core.horovod import rank_average
+from ec_estimator.core.ranks import gradient_of_ranks
 from ec_estimator.core.state import create_variable
 from ec_estimator.quantization.constants import constant
 from ec_estimator.rewrite import accumulators
@@ -22,7 +22,7 @@ _RATIO = 1.01 * (1 - _BETA1) / np.sqrt((1 - _BETA2) * (1 - _BETA1**2 / _BETA2))
 class StepAdam:
     """Moves the step sizes of all quantizers, as part of the train_op.
 
-        g = s * dL/ds, the gradient of log s; of Horovod's ranks the mean of theirs
+        g = s * dL/ds, the gradient of log s; of several ranks that of all of them
         m = 0.9 * m + 0.1 * g,  v = 0.999 * v + 0.001 * g^2,  n = n + 1
         log s -= RATE * m / (1 - 0.9^n) / (sqrt(v / (1 - 0.999^n)) + 1e-12)
 
@@ -76,7 +76,7 @@ class StepAdam:
         if not sums:
             return []
         step, gradient = self._flat(reads, sums), self._flat(sums, sums)
-        slope = rank_average(step * gradient)
+        slope = gradient_of_ranks(step * gradient)
         taken = accumulators.taken(slope.graph)
         if taken:
             return [self._averaged_step(slope, taken[0], sums)]

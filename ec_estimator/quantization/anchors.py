@@ -4,6 +4,7 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
+from ec_estimator.core.replicas import replica_of
 
 
 class Anchors:
@@ -11,14 +12,12 @@ class Anchors:
 
     What takes gradients of one of them trains the step size, too; see
     rewrite.edges.observe_with.
-
-    Args:
     """
 
     def __init__(self):
         # {layer's op: its kernel}.
         self._kernels = {}
-        # {quantizer name: {tensor name: tensor}}.
+        # {(quantizer name, scope of a replica): {tensor name: tensor}}.
         self._found = collections.defaultdict(dict)
 
     def find(self, ops):
@@ -32,16 +31,17 @@ class Anchors:
                 continue
             kernel = self._kernels[op] = _outside(op.inputs[layer.weights.index])
             for name in layer.quantizers:
-                self._found[name][kernel.name] = kernel
+                self._found[name, replica_of(op)][kernel.name] = kernel
 
-    def of(self, name, tensor):
+    def of(self, name, tensor, replica):
         """Those of a quantizer: tensors outside of loops and branches. Of one that no
         layer with a kernel reads, the nearest kernel that its tensor is computed with.
 
         Args:
           tensor: that it quantizes.
+          replica: scope of the one that computes the tensor.
         """
-        return list(self._found[name].values()) or self._nearest(tensor)
+        return list(self._found[name, replica].values()) or self._nearest(tensor)
 
     def _nearest(self, tensor):
         stack, seen = collections.deque([tensor.op]), set()

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.tf_workers import exchanged
 from ec_estimator.quantization.constants import constant, vector
 
 # TensorFlow's kernels divide by the step; no tensor of a network is this fine.
@@ -209,6 +210,7 @@ def _columns_gradient(op, dq):
     dx = tf.quantization.fake_quant_with_min_max_args_gradient(
         dq, ratio, **{name: rounded.op.get_attr(name) for name in attributes}
     )
+    dx = exchanged(dx)
     share = dq * rounded - dx * ratio
     if share.shape.rank != 2:
         share = tf.reshape(share, vector(-1, step.shape.num_elements()))
@@ -233,7 +235,7 @@ def _step_size_gradient(op, gradient):
     step = high.op.inputs[0]
     dx, d_low, d_high, inside = _parts(op, gradient)
     ends = d_low * low + d_high * high
-    return dx, None, (ends + tf.squeeze(inside)) / step
+    return exchanged(dx), None, (ends + tf.squeeze(inside)) / step
 
 
 def _parts(op, gradient):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.devices import beside
-from ec_estimator.core.replicas import is_of_first_replica
+from ec_estimator.core.replicas import replica_of
 from ec_estimator.core.state import SCOPE, create_variable
 from ec_estimator.quantization.anchors import Anchors
 from ec_estimator.quantization.constants import constant, shared, vector
@@ -116,13 +116,13 @@ class TrainingRanges(Ranges):
     def quantize(self, tensors, name, reader):
         self._note(tensors, name)
         quantizer = self.placement.quantizers[name]
-        step = self._observed_step(name, tensors[0])
+        replica = replica_of(reader)
+        step = self._observed_step(name, tensors[0], replica)
         # A kernel's values are at hand whenever they are fitted.
         if not self._is_of_kernel(name):
             sample = _sample(tensors, REMEMBERED // (quantizer.steps or 1))
             # What the first replica sees of the data is as good as what others do.
-            seen = is_of_first_replica(reader)
-            remember = [self._remember(sample, name, quantizer)] if seen else []
+            remember = [] if replica else [self._remember(sample, name, quantizer)]
             # Until a fit is made: the start that LSQ takes from the batch.
             axes = vector(0) if quantizer.steps else vector(0, 1)
             magnitude = tf.reduce_mean(tf.abs(sample), axes)
@@ -156,27 +156,28 @@ class TrainingRanges(Ranges):
     def _is_of_kernel(self, name):
         return name in self.placement.kernels or name.endswith("/winograd_kernel")
 
-    def _observed_step(self, name, tensor):
+    def _observed_step(self, name, tensor, replica):
         """A quantizer's step sizes, outside of loops and branches, with their gradients
         observed.
 
         Args:
           tensor: the first that is quantized.
+          replica: scope of the one that reads them. Each takes gradients of its own.
         """
-        if name not in self._observed:
+        if (name, replica) not in self._observed:
             variable = self.steps[name].step
             # Without dependencies there is no loop nor branch either.
             with tf.control_dependencies(None), tf.name_scope(None):
                 with tf.name_scope(scope_of(name)):
                     # The read that every variable comes with.
                     step = self.reads[name] = self.graph.as_graph_element(variable)
-                    self._observed[name] = observe_with(
-                        self.anchors.of(name, tensor),
+                    self._observed[name, replica] = observe_with(
+                        self.anchors.of(name, tensor, replica),
                         # Kernels are fitted before a step is trained.
                         frozen_step(step) if self._is_of_kernel(name) else step,
                         self.gradients.setdefault(name, []).append,
                     )
-        return self._observed[name]
+        return self._observed[name, replica]
 
 
 class ServingRanges(Ranges):

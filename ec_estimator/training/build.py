@@ -9,13 +9,13 @@ from ec_estimator.core import tf_savers
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.ranks import ranks_in
 from ec_estimator.graph.savers import names_in, saver_of
-from ec_estimator.training.announce import announce_plan
+from ec_estimator.training.announce import announce_plan, announce_with
 from ec_estimator.training.cluster import AwaitStart, chief_hooks
 from ec_estimator.training.hook import TrialHook, bind
 
-# What strategies are made of that have one graph, or one a worker of a cluster; those
-# of tf.contrib, too.
+# What strategies are made of, also those of tf.contrib and MultiWorkerMirroredStrategy.
 _EXTENDED = (
     *("DefaultDistributionExtended", "OneDeviceExtended", "MirroredExtended"),
     "ParameterServerStrategyExtended",
@@ -34,14 +34,6 @@ def check_strategy(strategy):
             f"{name}: training cannot be compressed under this distribution strategy; "
             "use MirroredStrategy or ParameterServerStrategy, or a TF_CONFIG cluster "
             "without a strategy"
-        )
-    replicas = strategy.num_replicas_in_sync
-    if replicas > 1 and replicas > len(strategy.extended.worker_devices):
-        raise PlanError(
-            f"{name}: workers of this strategy have variables of their own, so that "
-            "masks and step sizes of several workers would drift apart; train on one "
-            "machine, use ParameterServerStrategy, or a TF_CONFIG cluster without a "
-            "strategy"
         )
 
 
@@ -104,11 +96,14 @@ class Training:
             None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
         )
         self.scaffold = saving_state(spec.scaffold, attachment.state)
+        is_rank = ranks_in(attachment.graph) is not None
         if not config.is_chief:
-            return Hooks(all=(AwaitStart(attachment),))
+            return self._other(is_rank)
         folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
         bind(folder, attachment)
         announce_plan(attachment.graph, attachment.plan)
+        if is_rank:
+            return Hooks(all=(TrialHook(attachment, folder, config.model_dir),))
         # A chief without workers may still have its updates applied beside its steps.
         if config.num_worker_replicas > 1 or config.num_ps_replicas:
             spec = spec._replace(scaffold=self.scaffold)
@@ -116,6 +111,19 @@ class Training:
             hooks = chief_hooks(config, attachment, folder, spec)
             return Hooks(before_chief=tuple(hooks))
         return Hooks(chief=(TrialHook(attachment, folder, config.model_dir),))
+
+    def _other(self, is_rank):
+        """The Hooks of a worker that is not the chief.
+
+        Args:
+          is_rank: it has a model of its own, and so runs its trials.
+        """
+        attachment = self._attachment
+        if not is_rank:
+            return Hooks(all=(AwaitStart(attachment),))
+        # They are the chief's, who tells of them.
+        announce_with(attachment.graph, lambda line: tf.logging.debug("%s", line))
+        return Hooks(all=(TrialHook(attachment, folder=None, summary_dir=None),))
 
 
 def with_ops(train_op, ops):

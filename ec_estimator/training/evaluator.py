@@ -6,6 +6,17 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.core.state import open_checkpoint, trials_done
 
 
+def is_evaluator(config):
+    """Whether this process is a cluster's evaluator.
+
+    Args:
+      config: tf.estimator.RunConfig; under a strategy that TensorFlow's coordinator
+        runs on a cluster it does not know it yet.
+    """
+    environment = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    return "evaluator" in (config.task_type, environment.task_type)
+
+
 def follower(estimator, compressors):
     """An Estimator like another, to which a checkpoint is the latest one only when it
     can be evaluated; TensorFlow's evaluator waits until there is one.

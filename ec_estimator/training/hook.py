@@ -10,7 +10,7 @@ from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
 from ec_estimator.training.announce import announce
 from ec_estimator.training.hold import HoldFolder
-from ec_estimator.training.ranks import ranks_of
+from ec_estimator.training.ranks import likeness_of
 
 
 class TrialHook(tf.train.SessionRunHook):
@@ -44,7 +44,7 @@ class TrialHook(tf.train.SessionRunHook):
         self._step_tensor, self._step_fetch = self._counter or (step, step)
         if self._every_step is None:
             self._every_step = self._attachment.chief_ops
-        self._ranks = ranks_of(self._attachment)
+        self._ranks = likeness_of(self._attachment)
         self._summary = Summary(self._folder)
         self._writer = None
         if self._summary_dir:
@@ -109,6 +109,7 @@ class TrialHook(tf.train.SessionRunHook):
 
     def end(self, session):
         self._step = int(session.run(self._step_tensor))
+        self._ranks.average(session)
         for index, compressor in enumerate(self._attachment.compressors):
             if not self._is_finished(index):
                 tf.logging.warning(
@@ -194,6 +195,7 @@ class TrialHook(tf.train.SessionRunHook):
         self._summary.add(
             compressor.name, trial, schedule, report, self._attachment.plan.layers
         )
+        self._ranks.average(session)
         if self._folder:
             self._folder.record_trial(
                 {

@@ -15,7 +15,7 @@ from ec_estimator.report.summary import Summary
 from ec_estimator.report.text import evaluation_line
 from ec_estimator.training.announce import announce
 from ec_estimator.training.checks import as_compressors
-from ec_estimator.training.evaluator import follower, lacks_trials
+from ec_estimator.training.evaluator import follower, is_evaluator, lacks_trials
 from ec_estimator.training.progress import ProgressBar
 from ec_estimator.training.wrap import compress
 
@@ -65,7 +65,7 @@ def train_and_evaluate(estimator, train_spec, eval_spec, compressor=None):
         tf_private.set_model_fn(given, model_fn)
         if sys.stderr.isatty():
             hooks.append(ProgressBar(train_spec.max_steps))
-        if estimator.config.task_type == "evaluator":
+        if is_evaluator(estimator.config):
             estimator = follower(estimator, model.compressors)
     train_spec = train_spec._replace(hooks=(*train_spec.hooks, *hooks))
     results = tf.estimator.train_and_evaluate(estimator, train_spec, eval_spec)

@@ -1,23 +1,23 @@
-"""What keeps Horovod's ranks alike.
+"""What keeps ranks alike (core.ranks).
 
 Each rank runs the trials itself, on its own copy of the model. They come out the same
-if what they read is the same: weights are, when Horovod averages all gradients; of our
+if what they read is the same: weights are, when all gradients are averaged; of our
 state each rank's importance and recent values come from its own batches, so rank 0's
 are taken. Step sizes get averaged gradients (quantization.adam).
 """
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.core.horovod import horovod_of
 from ec_estimator.core.memory import recall, remember
-from ec_estimator.core.replicas import variables_of
+from ec_estimator.core.ranks import ranks_in
+from ec_estimator.core.replicas import averaged, first, others, variables_of
 
-_RANKS = "ranks"
+_LIKENESS = "likeness"
 
 
-class Ranks:
-    """Shares rank 0's state, and finds what differs. Does nothing in a graph that has
-    no ops of Horovod.
+class Likeness:
+    """Shares rank 0's state, and finds what differs. Does nothing in a graph that is
+    one process's alone.
 
     All ranks have to call the same methods in the same order.
 
@@ -26,30 +26,47 @@ class Ranks:
     """
 
     def __init__(self, attachment):
-        self._names = []
         graph = attachment.graph
-        horovod = horovod_of(graph)
-        if horovod is None:
+        self._ranks = ranks = ranks_in(graph)
+        if ranks is None:
             return
-        state = attachment.state
+        # Ops of ranks find each other by their order, which sets would not keep.
+        state = sorted(attachment.state, key=lambda v: v.op.name)
         weights = [v for v in variables_of(graph) if v.op.name in attachment.names]
+        compared = [*sorted(weights, key=lambda v: v.op.name), *state]
         step = tf.train.get_global_step(graph)
+        counted = state if step is None else [*state, first(step)]
         with graph.as_default(), tf.name_scope("ec_estimator/ranks/"):
-            counted = state if step is None else [*state, step]
-            self._share = horovod.broadcast_variables(counted, 0)
+            self._share = [
+                copy.assign(value).op
+                for variable, value in [(v, ranks.broadcast(v)) for v in counted]
+                for copy in (variable, *others(variable, graph))
+            ]
             different = [
-                tf.reduce_any(tf.not_equal(v, horovod.broadcast(v, 0)))
-                for v in [*weights, *state]
+                tf.reduce_any(tf.not_equal(v, ranks.broadcast(v))) for v in compared
             ]
             # Averaged, so that all ranks stop; one that waits for others that have
             # stopped would not say why.
-            self._different = horovod.allreduce(tf.cast(different, tf.float32))
-        self._names = [v.op.name for v in [*weights, *state]]
+            self._different = ranks.mean(tf.cast(different, tf.float32))
+            self._average = [
+                copy.assign(value).op
+                for copies in averaged(graph)
+                for value in [ranks.mean(tf.add_n(copies) / len(copies))]
+                for copy in copies
+            ]
+        self._names = [v.op.name for v in compared]
 
     def share(self, session):
         """Gives every rank the state and the global step of rank 0."""
-        if self._names:
+        if self._ranks:
             session.run(self._share)
+
+    def average(self, session):
+        """Gives every replica of every rank the mean of what a strategy saves the mean
+        of, such as the moving averages of batch normalization. Their mean goes on as it
+        would have, because they are linear in what is averaged."""
+        if self._ranks:
+            session.run(self._average)
 
     def check(self, session, when):
         """Are the compressed weights and our state the same on all ranks?
@@ -60,23 +77,22 @@ class Ranks:
         Raises:
           CompressionError: on every rank; one of them is not.
         """
-        if not self._names:
+        if not self._ranks:
             return
         different = session.run(self._different)
         names = [name for name, share in zip(self._names, different) if share]
         if names:
             raise CompressionError(
-                f"{when}: {names[0]!r} is not the same on all Horovod ranks "
-                f"({len(names)} of {len(self._names)} variables differ); give every "
-                "rank hvd.BroadcastGlobalVariablesHook(0) as a hook, and take all "
-                "gradients with hvd.DistributedOptimizer"
+                f"{when}: {names[0]!r} is not the same on all {self._ranks.kind} "
+                f"({len(names)} of {len(self._names)} variables differ); "
+                f"{self._ranks.advice}"
             )
 
 
-def ranks_of(attachment):
-    """The Ranks of a training graph, made once: sessions after the first find the
+def likeness_of(attachment):
+    """The Likeness of a training graph, made once: sessions after the first find the
     graph finalized."""
     graph = attachment.graph
-    if recall(graph, _RANKS) is None:
-        remember(graph, _RANKS, Ranks(attachment))
-    return recall(graph, _RANKS)
+    if recall(graph, _LIKENESS) is None:
+        remember(graph, _LIKENESS, Likeness(attachment))
+    return recall(graph, _LIKENESS)

@@ -12,43 +12,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from tests import models
-
-TRIALS = {"step_interval": 2, "num_trials": 3}
-COMPRESSORS = {
-    "sparsity": [ec.Sparsifier(ec.SparsifierConfig(0.6, **TRIALS))],
-    "pruning": [ec.Pruner(ec.PrunerConfig(0.5, **TRIALS))],
-    "quantization": [ec.LSQQuantizer(ec.QuantizerConfig(**TRIALS))],
-    "both": [
-        ec.Pruner(ec.PrunerConfig(0.5, **TRIALS)),
-        ec.LSQQuantizer(ec.QuantizerConfig(**TRIALS)),
-    ],
-}
-# A run is stopped between trials, and goes on from rank 0's checkpoint.
-STOP, STEPS = 3, 8
-
-
-class Record(tf.train.SessionRunHook):
-    """Writes down {name: value} of what has to be the same on all ranks."""
-
-    def __init__(self, values):
-        self._values = values
-
-    def begin(self):
-        self._variables = {
-            v.op.name: v for v in tf.global_variables() if _is_shared(v.op.name)
-        }
-
-    def before_run(self, run_context):
-        self.end(run_context.session)
-
-    def end(self, session):
-        self._values.append(session.run(self._variables))
-
-
-def _is_shared(name):
-    """Between trials importance and recent values are each rank's own; the moving
-    statistics of batch norms are always."""
-    return not any(part in name for part in ("importance", "recent", "moving_"))
+from tests.ranks import COMPRESSORS, STEPS, STOP, Record, path
 
 
 def input_fn():
@@ -108,11 +72,6 @@ def refusal(compressors, model_dir):
         estimator(compressors, model_dir).train(input_fn, max_steps=STEPS)
     except ec.CompressionError as error:
         return str(error)
-
-
-def path(folder, rank, name, index):
-    """The file of what a rank has written down, the index-th of its kind."""
-    return os.path.join(folder, f"{rank}-{name}-{index}.npz")
 
 
 def main(folder):

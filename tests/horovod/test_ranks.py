@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ec_estimator.core.folder import RunFolder
-from tests.horovod.rank import COMPRESSORS, STEPS, STOP, path
 from tests.launcher import ROOT
+from tests.ranks import COMPRESSORS, STEPS, STOP, path
 
 RANKS = 2
 # Before each step, and at the end of both parts of the run.

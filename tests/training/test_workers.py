@@ -1,0 +1,125 @@
+"""MultiWorkerMirroredStrategy: workers that have a whole model each, one of them killed,
+and all started again. Whatever masks, step sizes and weights one has, the other has to
+the bit."""
+import glob
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from tensorflow.contrib import predictor
+
+from ec_estimator.core.folder import RunFolder
+from ec_estimator.shrink.artifact import read_artifact
+from tests.launcher import ROOT
+from tests.ranks import COMPRESSORS, STEPS, path
+from tests.training.workers_run import estimator, input_fn
+
+# The checkpoint before the kill is of step 3, after the first trial.
+KILL, SAVED = 5, 3
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Both compressors that have state of each worker's own batches.
+        pytest.param("both", marks=pytest.mark.xdist_group("workers")),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in COMPRESSORS if n != "both"),
+    ],
+)
+def run(request, tmp_path_factory):
+    """(folder, name) of a run of these compressors."""
+    folder, name = str(tmp_path_factory.mktemp("workers")), request.param
+    # In a process that has no threads yet, which forks.
+    command = [sys.executable, "-m", "tests.training.workers_run", folder, name]
+    done = subprocess.run(
+        [*command, str(KILL)],
+        cwd=str(ROOT),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + logs(folder)
+    return folder, name
+
+
+def logs(folder):
+    return "\n".join(
+        f"{file}:\n{open(file).read()[-3000:]}"
+        for file in glob.glob(f"{folder}/logs/*")
+    )
+
+
+def records(folder, rank, name):
+    """[{name: value}] before each step, and at the end if it was reached."""
+    count = len(glob.glob(path(folder, rank, name, "*")))
+    return [dict(np.load(path(folder, rank, name, index))) for index in range(count)]
+
+
+@pytest.mark.parametrize("part", ["first", "second"])
+def test_every_worker_has_the_same_masks_step_sizes_and_weights(run, part):
+    folder, name = run
+    ours, theirs = (records(folder, rank, f"{name}-{part}") for rank in range(2))
+    steps = [int(values["global_step"]) for values in ours]
+    begin, end = (0, KILL) if part == "first" else (SAVED, STEPS)
+    assert steps == list(range(begin, end + 1))
+    # One that was not killed may have got further.
+    for mine, other in zip(ours, theirs):
+        assert mine.keys() == other.keys()
+        different = [n for n in mine if mine[n].tobytes() != other[n].tobytes()]
+        assert different == [], mine["global_step"]
+
+
+def test_every_trial_is_done_once_and_the_chief_tells_of_it(run):
+    folder, name = run
+    trials = RunFolder(os.path.join(folder, name, "compression")).trials()
+    for compressor in COMPRESSORS[name]:
+        done = [t["trial"] for t in trials if t["compressor"] == compressor.name]
+        assert done == [1, 2, 3]
+        final = records(folder, 1, f"{name}-second")[-1]
+        assert final[f"ec_estimator/{compressor.name}/trial"] == 3
+    said = {
+        task: open(f"{folder}/logs/{task}.log").read() for task in ("chief", "worker")
+    }
+    assert "trial 3/3 before step 6" in said["chief"]
+    assert "resumed after trial 1/3 at step 3" in said["chief"]
+    assert "trial 3/3" not in said["worker"]
+    # TensorFlow exchanges many gradients as one, unless an op stands in its way.
+    assert "scoped_allocator_optimizer failed" not in said["worker"]
+
+
+def test_what_is_exported_answers_as_the_checkpoint(run):
+    folder, name = run
+    [saved] = glob.glob(f"{folder}/{name}/export/saved_model/*")
+    features, _ = next_batch()
+    answer = predictor.from_saved_model(saved)(features)
+    expected = estimator(os.path.join(folder, name), name).predict(
+        lambda: tf.data.Dataset.from_tensors(features)
+    )
+    for ours, theirs in zip(answer["probabilities"], expected):
+        np.testing.assert_allclose(ours, theirs["probabilities"], atol=1e-6)
+
+
+def next_batch():
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(tf.data.make_one_shot_iterator(input_fn(9)()).get_next())
+
+
+def test_pruned_has_the_moving_averages_over_all_workers(run):
+    folder, name = run
+    if all(compressor.name != "pruning" for compressor in COMPRESSORS[name]):
+        assert not glob.glob(f"{folder}/{name}/compression/pruned")
+        return
+    artifact = read_artifact(os.path.join(folder, name))
+    small = tf.train.load_checkpoint(artifact.checkpoint)
+    whole = tf.train.load_checkpoint(os.path.join(folder, name))
+    moving = [n for n in artifact.variables if "moving_" in n]
+    assert moving
+    for each in moving:
+        value = whole.get_tensor(each)
+        for axis, kept in enumerate(artifact.variables[each].kept):
+            value = value if kept is None else np.take(value, kept, axis)
+        np.testing.assert_allclose(small.get_tensor(each), value, rtol=1e-6)
