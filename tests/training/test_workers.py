@@ -1,6 +1,7 @@
-"""MultiWorkerMirroredStrategy: workers that have a whole model each, one of them killed,
-and all started again. Whatever masks, step sizes and weights one has, the other has to
+"""MultiWorkerMirroredStrategy: workers that have a whole model each. One is killed, and
+all are started again. Whatever masks, step sizes and weights one has, the other has to
 the bit."""
+import functools
 import glob
 import os
 import subprocess
@@ -12,13 +13,14 @@ import tensorflow.compat.v1 as tf
 from tensorflow.contrib import predictor
 
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.core.tf_private import model_fn_of
 from ec_estimator.shrink.artifact import read_artifact
 from tests.launcher import ROOT
-from tests.ranks import COMPRESSORS, STEPS, path
-from tests.training.workers_run import estimator, input_fn
+from tests.ranks import COMPRESSORS, STEPS, Record, path
+from tests.replicas import REPLICAS, mirrored, run_config
+from tests.training.workers_run import KILLED_BEFORE, estimator, input_fn
 
-# The checkpoint before the kill is of step 3, after the first trial.
-KILL, SAVED = 5, 3
+SAVED = 3
 
 
 @pytest.fixture(
@@ -32,10 +34,14 @@ KILL, SAVED = 5, 3
 def run(request, tmp_path_factory):
     """(folder, name) of a run of these compressors."""
     folder, name = str(tmp_path_factory.mktemp("workers")), request.param
+    start(folder, name, "kill")
+    return folder, name
+
+
+def start(folder, name, fault):
     # In a process that has no threads yet, which forks.
-    command = [sys.executable, "-m", "tests.training.workers_run", folder, name]
     done = subprocess.run(
-        [*command, str(KILL)],
+        [sys.executable, "-m", "tests.training.workers_run", folder, name, fault],
         cwd=str(ROOT),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,7 +49,6 @@ def run(request, tmp_path_factory):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:] + logs(folder)
-    return folder, name
 
 
 def logs(folder):
@@ -64,7 +69,7 @@ def test_every_worker_has_the_same_masks_step_sizes_and_weights(run, part):
     folder, name = run
     ours, theirs = (records(folder, rank, f"{name}-{part}") for rank in range(2))
     steps = [int(values["global_step"]) for values in ours]
-    begin, end = (0, KILL) if part == "first" else (SAVED, STEPS)
+    begin, end = (0, KILLED_BEFORE) if part == "first" else (SAVED, STEPS)
     assert steps == list(range(begin, end + 1))
     # One that was not killed may have got further.
     for mine, other in zip(ours, theirs):
@@ -93,7 +98,7 @@ def test_every_trial_is_done_once_and_the_chief_tells_of_it(run):
 
 def test_what_is_exported_answers_as_the_checkpoint(run):
     folder, name = run
-    [saved] = glob.glob(f"{folder}/{name}/export/saved_model/*")
+    saved = max(glob.glob(f"{folder}/{name}/export/saved_model/*"))
     features, _ = next_batch()
     answer = predictor.from_saved_model(saved)(features)
     expected = estimator(os.path.join(folder, name), name).predict(
@@ -123,3 +128,44 @@ def test_pruned_has_the_moving_averages_over_all_workers(run):
         for axis, kept in enumerate(artifact.variables[each].kept):
             value = value if kept is None else np.take(value, kept, axis)
         np.testing.assert_allclose(small.get_tensor(each), value, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_workers_with_weights_of_their_own_are_refused(tmp_path):
+    start(str(tmp_path), "sparsity", "apart")
+    for task in ("chief", "worker"):
+        said = (tmp_path / "logs" / f"{task}.log").read_text()
+        assert (
+            "CompressionError: before the first step: 'conv/kernel' is not the same on "
+            "all workers of the strategy (1 of " in said
+        )
+        assert "see that all have the same model_dir" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["sparsity", "quantization"], indirect=True)
+def test_two_workers_train_as_two_replicas(run, tmp_path):
+    folder, name = run
+
+    def batches():
+        each = [input_fn(rank)() for rank in range(REPLICAS)]
+        # The first for the first replica, the second for the second one.
+        return tf.data.Dataset.zip(tuple(each)).flat_map(
+            lambda *pair: functools.reduce(
+                tf.data.Dataset.concatenate, map(tf.data.Dataset.from_tensors, pair)
+            )
+        )
+
+    together = estimator(str(tmp_path / "run"), name)
+    config = run_config(tmp_path / "run", mirrored())
+    record = Record(lambda index: path(str(tmp_path), 0, name, index))
+    tf.estimator.Estimator(model_fn_of(together), config=config).train(
+        batches, [record], max_steps=KILLED_BEFORE
+    )
+    workers, replicas = records(folder, 0, f"{name}-first"), records(tmp_path, 0, name)
+    # In between, one records before its trial and the other one after it.
+    for step in (2, 4):
+        for each, value in replicas[step].items():
+            np.testing.assert_allclose(
+                workers[step][each], value, rtol=1e-4, atol=1e-7, err_msg=each
+            )

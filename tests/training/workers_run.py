@@ -2,11 +2,12 @@
 evaluator: they train, on batches of their own, and write down what their variables are
 before each step and at the end.
 
-    python -m tests.training.workers_run FOLDER COMPRESSORS [KILL]
+    python -m tests.training.workers_run FOLDER COMPRESSORS FAULT
 
-KILL: the step that the chief is killed before, for the first time; then all are started
-again, as TensorFlow's workers have to be.
+FAULT: "kill": the chief is killed, and all are started again, as TensorFlow's workers
+have to be; "apart": a worker has weights of its own.
 """
+import functools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
+from ec_estimator.core.replicas import first
 from examples.cluster import free_ports
 from tests import models
 from tests.drills.processes import Processes
@@ -25,15 +27,28 @@ TASKS = ["chief", "worker", "evaluator"]
 _PATIENCE = 120
 
 
+# Its last checkpoint is of step 3, after the first trial.
+KILLED_BEFORE = 5
+
+
 class Kill(tf.train.SessionRunHook):
     """Ends the process before a step."""
 
-    def __init__(self, step):
-        self._step = step
-
     def before_run(self, run_context):
-        if run_context.session.run(tf.train.get_global_step()) == self._step:
+        step = run_context.session.run(tf.train.get_global_step())
+        if step == KILLED_BEFORE:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Apart(tf.train.SessionRunHook):
+    """Gives a worker another weight."""
+
+    def begin(self):
+        [kernel] = (v for v in tf.trainable_variables() if v.op.name == "conv/kernel")
+        self._change = first(kernel).assign_add(tf.ones(kernel.shape))
+
+    def after_create_session(self, session, coord):
+        session.run(self._change)
 
 
 def network(x, training):
@@ -75,30 +90,33 @@ def serving_input_fn():
     )()
 
 
-def work(folder, name, rank, kill):
+def work(folder, name, rank, part, faults):
     """What a task does.
 
     Args:
       rank: index of TASKS.
-      kill: step or None.
+      part: name for what it writes down.
+      faults: hooks.
     """
     tf.logging.set_verbosity(tf.logging.INFO)
     strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
-    part = "first" if kill else "second"
     record = Record(lambda index: path(folder, rank, f"{name}-{part}", index))
-    hooks = [record, Kill(kill)] if kill and not rank else [record]
     exporter = ec.SavedModelExporter(serving_input_fn)
     ec.train_and_evaluate(
         estimator(os.path.join(folder, name), name, strategy),
-        tf.estimator.TrainSpec(input_fn(rank), STEPS, hooks),
+        tf.estimator.TrainSpec(input_fn(rank), STEPS, [record, *faults]),
         tf.estimator.EvalSpec(
             input_fn(5), 2, exporters=[exporter], start_delay_secs=0, throttle_secs=1
         ),
     )
 
 
-def run(folder, name, tasks, kill=None):
-    """Runs tasks until all have ended, or the chief is killed.
+def run(folder, name, tasks, part, faults):
+    """Runs tasks until all have ended, or one is killed.
+
+    Args:
+      part: as of `work`.
+      faults: {task: hook}.
 
     Returns:
       {task: exit code}.
@@ -107,23 +125,31 @@ def run(folder, name, tasks, kill=None):
         task: [f"localhost:{port}"] for task, port in zip(TASKS, free_ports(3))
     }
     with Processes(os.path.join(folder, "logs")) as processes:
-        for task in tasks:
+        for rank, task in enumerate(tasks):
             config = {"cluster": addresses, "task": {"type": task, "index": 0}}
+            hooks = [faults[task]] if task in faults else []
             processes.start(
                 task,
-                lambda rank=TASKS.index(task): work(folder, name, rank, kill),
+                functools.partial(work, folder, name, rank, part, hooks),
                 {"TF_CONFIG": json.dumps(config)},
             )
         processes.wait(
-            lambda: not processes.running or any(processes.codes.values()), _PATIENCE
+            lambda: not processes.running
+            or min(processes.codes.values(), default=0) < 0,
+            _PATIENCE,
         )
         return dict(processes.codes)
 
 
-def main(folder, name, kill=None):
-    if kill:
-        assert run(folder, name, TASKS[:2], int(kill)) == {"chief": -signal.SIGKILL}
-    codes = run(folder, name, TASKS)
+def main(folder, name, fault):
+    trainers = TASKS[:2]
+    if fault == "apart":
+        codes = run(folder, name, trainers, "apart", {"worker": Apart()})
+        assert codes == {"chief": 1, "worker": 1}, codes
+        return
+    codes = run(folder, name, trainers, "first", {"chief": Kill()})
+    assert codes == {"chief": -signal.SIGKILL}, codes
+    codes = run(folder, name, TASKS, "second", {})
     assert not any(codes.values()), codes
 
 
