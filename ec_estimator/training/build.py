@@ -11,7 +11,7 @@ from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.graph.savers import names_in, saver_of
 from ec_estimator.training.announce import announce_plan
-from ec_estimator.training.cluster import AwaitStart, chief_hooks
+from ec_estimator.training.cluster import AwaitStart, ClusterTrialHook
 from ec_estimator.training.hook import TrialHook, bind
 
 # What strategies are made of that have one graph, or one a worker of a cluster; those
@@ -101,7 +101,8 @@ class Training:
         # A hook may run updates besides, such as those of a GAN's other network.
         has_hooks = spec.training_hooks or spec.training_chief_hooks
         attachment.finish(
-            None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
+            None if has_hooks else spec.train_op,
+            saver_of(spec.scaffold, attachment.graph),
         )
         self.scaffold = saving_state(spec.scaffold, attachment.state)
         if not config.is_chief:
@@ -111,10 +112,11 @@ class Training:
         announce_plan(attachment.graph, attachment.plan)
         # A chief without workers may still have its updates applied beside its steps.
         if config.num_worker_replicas > 1 or config.num_ps_replicas:
-            spec = spec._replace(scaffold=self.scaffold)
+            hook = ClusterTrialHook(
+                attachment, folder, config.model_dir, scaffold=self.scaffold
+            )
             # A saver of the user's saves as soon as there is a session; ours is ready.
-            hooks = chief_hooks(config, attachment, folder, spec)
-            return Hooks(before_chief=tuple(hooks))
+            return Hooks(before_chief=(hook,))
         return Hooks(chief=(TrialHook(attachment, folder, config.model_dir),))
 
 

@@ -53,6 +53,10 @@ class TrialHook(tf.train.SessionRunHook):
     def after_create_session(self, session, coord):
         for hold in self._holds:
             hold.after_create_session(session, coord)
+        self._start(session)
+
+    def _start(self, session):
+        """Takes up the trials where a new session's variables are."""
         # Only rank 0 goes on from a checkpoint, and a hook that has the others go on
         # from there, too, may come after this one.
         self._ranks.share(session)
