@@ -52,11 +52,11 @@ class ClusterTrialHook(TrialHook):
         self._undo()
         self._undo = self._prepare_saves() if self._scaffold else _nothing
 
-    def _start(self, session):
+    def start(self, session):
         with self._lock:
             if self._session and session is self._session():
                 return
-            super()._start(session)
+            super().start(session)
             # How far the global step moves in a step of the chief's tells how many
             # others there are, not where its next step begins.
             self._stride = 1
@@ -91,7 +91,7 @@ class ClusterTrialHook(TrialHook):
     def _prepare(self, session):
         with self._lock:
             if self._session is None:
-                self._start(session)
+                self.start(session)
             # The same Saver may save another session, which does not train.
             if session is self._session():
                 self._prepare_checkpoint(session)
@@ -104,13 +104,13 @@ class ClusterTrialHook(TrialHook):
         with self._lock:
             # Not the step that `save` was given: the one that is going to be saved.
             self._step = max(self._step, int(session.run(self._step_tensor)))
-            self._run_due_trials(session)
+            self.run_due_trials(session)
             if any(self._done):
                 self._sweep(session)
 
-    def _run_due_trials(self, session):
+    def run_due_trials(self, session):
         with self._lock:
-            super()._run_due_trials(session)
+            super().run_due_trials(session)
 
     def on_trial(self):
         self._has_unswept = True
