@@ -1,4 +1,5 @@
-"""The private names of TensorFlow that tell what Savers and their hooks were given."""
+"""What Savers were given, by TensorFlow's private names; what comes before a save."""
+import functools
 
 
 def saver_variables(saver):
@@ -16,7 +17,31 @@ def saver_options(saver):
     return {name: getattr(saver, f"_{name}") for name in names}
 
 
-def add_listener(saver_hook, listener):
-    """Has a CheckpointSaverHook, before it begins, call another listener; first, so
-    that the others find what this one has prepared."""
-    saver_hook._listeners = [listener, *saver_hook._listeners]
+def before_saves(saver, prepare):
+    """Has each `save` of a Saver, whoever calls it, call `prepare(session)` first.
+
+    Listeners would do for the CheckpointSaverHooks that one knows; this is for all.
+
+    Args:
+      saver: tf.train.Saver; other Savers, and its class, stay as they are.
+      prepare: called with the session that `save` is given, in the same thread.
+
+    Returns:
+      Function that undoes it, and may be called again.
+    """
+    save, is_own = saver.save, "save" in vars(saver)
+
+    @functools.wraps(save)
+    def prepared(sess, *args, **kwargs):
+        prepare(sess)
+        return save(sess, *args, **kwargs)
+
+    def undo():
+        # Not what someone else has put there since.
+        if vars(saver).get("save") is prepared:
+            del saver.save
+            if is_own:
+                saver.save = save
+
+    saver.save = prepared
+    return undo

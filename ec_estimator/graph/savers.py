@@ -14,10 +14,11 @@ from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.graph.walk import origin
 
 
-def saver_of(spec, graph):
-    """The Saver that user code gives an EstimatorSpec, or the graph; None: none."""
+def saver_of(scaffold, graph):
+    """The Saver of a Scaffold, if there is one and it has one, or the graph's; None:
+    none. User code's before a session is made, the session's after that."""
     savers = graph.get_collection(tf.GraphKeys.SAVERS)
-    own = spec.scaffold.saver if spec.scaffold else None
+    own = scaffold.saver if scaffold else None
     return own or (savers[0] if savers else None)
 
 

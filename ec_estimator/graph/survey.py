@@ -97,7 +97,7 @@ def survey(model_fn, features, labels):
 
 
 def _survey(mode, build):
-    saver = saver_of(build.spec, build.graph)
+    saver = saver_of(build.spec.scaffold, build.graph)
     restored = {
         entry: tuple(variable.op.name for variable in variables)
         for entry, variables in saved_variables(saver, build.graph).items()

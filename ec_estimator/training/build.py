@@ -12,7 +12,8 @@ from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.ranks import ranks_in
 from ec_estimator.graph.savers import names_in, saver_of
 from ec_estimator.training.announce import announce_plan, announce_with
-from ec_estimator.training.cluster import AwaitStart, chief_hooks
+from ec_estimator.training.checks import warn_of_no_checkpoints
+from ec_estimator.training.cluster import AwaitStart, ClusterTrialHook
 from ec_estimator.training.hook import TrialHook, bind
 
 # What strategies are made of, also those of tf.contrib and MultiWorkerMirroredStrategy.
@@ -93,35 +94,35 @@ class Training:
         # A hook may run updates besides, such as those of a GAN's other network.
         has_hooks = spec.training_hooks or spec.training_chief_hooks
         attachment.finish(
-            None if has_hooks else spec.train_op, saver_of(spec, attachment.graph)
+            None if has_hooks else spec.train_op,
+            saver_of(spec.scaffold, attachment.graph),
         )
         self.scaffold = saving_state(spec.scaffold, attachment.state)
-        is_rank = ranks_in(attachment.graph) is not None
-        if not config.is_chief:
-            return self._other(is_rank)
+        return self._of_chief(config) if config.is_chief else self._of_other()
+
+    def _of_chief(self, config):
+        attachment = self._attachment
         folder = RunFolder(os.path.join(config.model_dir, FOLDER)).create()
         bind(folder, attachment)
         announce_plan(attachment.graph, attachment.plan)
-        if is_rank:
-            return Hooks(all=(TrialHook(attachment, folder, config.model_dir),))
+        trials = attachment, folder, config.model_dir
+        if ranks_in(attachment.graph):
+            warn_of_no_checkpoints(config)
+            return Hooks(all=(TrialHook(*trials),))
         # A chief without workers may still have its updates applied beside its steps.
         if config.num_worker_replicas > 1 or config.num_ps_replicas:
-            spec = spec._replace(scaffold=self.scaffold)
             # A saver of the user's saves as soon as there is a session; ours is ready.
-            hooks = chief_hooks(config, attachment, folder, spec)
-            return Hooks(before_chief=tuple(hooks))
-        return Hooks(chief=(TrialHook(attachment, folder, config.model_dir),))
+            return Hooks(
+                before_chief=(ClusterTrialHook(*trials, scaffold=self.scaffold),)
+            )
+        return Hooks(chief=(TrialHook(*trials),))
 
-    def _other(self, is_rank):
-        """The Hooks of a worker that is not the chief.
-
-        Args:
-          is_rank: it has a model of its own, and so runs its trials.
-        """
+    def _of_other(self):
         attachment = self._attachment
-        if not is_rank:
+        if not ranks_in(attachment.graph):
             return Hooks(all=(AwaitStart(attachment),))
-        # They are the chief's, who tells of them.
+        # It has a model of its own, and runs its trials as the chief does, who tells
+        # of them.
         announce_with(attachment.graph, lambda line: tf.logging.debug("%s", line))
         return Hooks(all=(TrialHook(attachment, folder=None, summary_dir=None),))
 

@@ -139,3 +139,21 @@ def warn_of_reader(name, reader):
         name,
         reader,
     )
+
+
+def warn_of_no_checkpoints(config):
+    """A warning, if TensorFlow is not going to write any.
+
+    Its MonitoredTrainingSession under a strategy saves checkpoints of workers only
+    where it saves summaries, too.
+
+    Args:
+      config: tf.estimator.RunConfig of a run under a strategy, or of Horovod's.
+    """
+    saves = config.save_checkpoints_steps or config.save_checkpoints_secs
+    if config.train_distribute and saves and not config.save_summary_steps:
+        tf.logging.warning(
+            "TensorFlow writes no checkpoints under %s where RunConfig's "
+            "save_summary_steps is not set; set it to keep what is trained.",
+            type(config.train_distribute).__name__,
+        )

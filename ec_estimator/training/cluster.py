@@ -5,51 +5,112 @@ its step or soon after it; and what they had computed before it lands after it. 
 are gated on the parameter server, as they land; an update that is being written while
 the masks change is swept away: with the chief's next step, and before a checkpoint.
 """
+import threading
 import time
+import weakref
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_savers
+from ec_estimator.core.tf_savers import before_saves
+from ec_estimator.graph.savers import saver_of
 from ec_estimator.training.hook import TrialHook
 
 # Seconds between two looks at whether the chief has started.
 _POLL = 0.2
 
 
+def _nothing():
+    """Undoes what was not done."""
+
+
 class ClusterTrialHook(TrialHook):
     """Runs the trials of a run that has other workers; for the chief.
 
-    Args: as of TrialHook.
+    Every checkpoint that the session's Saver writes holds the trials up to it, whoever
+    has it saved: its `save` is replaced until the session is gone.
+
+    Args:
+      *args: as of TrialHook.
+      scaffold: tf.train.Scaffold of the session; None: it is not known, and the Saver
+        is the one in the graph's collection.
     """
 
     _has_unswept = False
 
-    def after_create_session(self, session, coord):
-        super().after_create_session(session, coord)
-        # How far the global step moves in a step of the chief's tells how many others
-        # there are, not where its next step begins.
-        self._stride = 1
+    def __init__(self, *args, scaffold=None):
+        super().__init__(*args)
+        self._scaffold = scaffold
+        # A saver may save, and so run trials, in a thread of its own.
+        self._lock = threading.RLock()
+        self._undo = _nothing
+
+    def begin(self):
+        super().begin()
+        self._session = None
+        # Estimator's own saver saves before this hook hears of the session. Its Saver
+        # is there already; others are when the Scaffold is complete.
+        self._undo()
+        self._undo = self._prepare_saves() if self._scaffold else _nothing
+
+    def start(self, session):
+        with self._lock:
+            if self._session and session is self._session():
+                return
+            super().start(session)
+            # How far the global step moves in a step of the chief's tells how many
+            # others there are, not where its next step begins.
+            self._stride = 1
+            self._session = weakref.ref(session)
+            self._undo()
+            self._undo = self._prepare_saves()
+        if self._undo is _nothing:
+            tf.logging.warning(
+                "The session's Saver is its Scaffold's alone, so its checkpoints may "
+                "lack trials of steps that other workers take; add it to the graph, "
+                "too: tf.add_to_collection(tf.GraphKeys.SAVERS, saver)"
+            )
+        # Other hooks save at the end after this one, and none hears of an error.
+        weakref.finalize(session, self._undo).atexit = False
 
     def after_run(self, run_context, run_values):
         super().after_run(run_context, run_values)
         if self._has_unswept:
             self._sweep(run_context.session)
 
-    def prepare_checkpoint(self, session, step):
-        """Has a checkpoint of global step `step` hold all trials up to there.
-
-        The chief may never see the last steps: others take them.
-        """
-        self._step = max(self._step, int(step))
-        self._run_due_trials(session)
-        if any(self._done):
-            self._sweep(session)
-
     def end(self, session):
         # Others may have taken the last steps, and their trials belong to what is said
         # and written at the end, as they do to the last checkpoint.
-        self.prepare_checkpoint(session, session.run(self._step_tensor))
+        self._prepare_checkpoint(session)
         super().end(session)
+
+    def _prepare_saves(self):
+        """Has each `save` of the session's Saver prepared; returns what undoes it."""
+        saver = saver_of(self._scaffold, self._attachment.graph)
+        return _nothing if saver is None else before_saves(saver, self._prepare)
+
+    def _prepare(self, session):
+        with self._lock:
+            if self._session is None:
+                self.start(session)
+            # The same Saver may save another session, which does not train.
+            if session is self._session():
+                self._prepare_checkpoint(session)
+
+    def _prepare_checkpoint(self, session):
+        """Has a checkpoint that is about to be written hold all trials up to its step.
+
+        The chief may never see the last steps: others take them.
+        """
+        with self._lock:
+            # Not the step that `save` was given: the one that is going to be saved.
+            self._step = max(self._step, int(session.run(self._step_tensor)))
+            self.run_due_trials(session)
+            if any(self._done):
+                self._sweep(session)
+
+    def run_due_trials(self, session):
+        with self._lock:
+            super().run_due_trials(session)
 
     def on_trial(self):
         self._has_unswept = True
@@ -58,16 +119,6 @@ class ClusterTrialHook(TrialHook):
         for attached in self._attachment.attached:
             attached.sweep(session)
         self._has_unswept = False
-
-
-class BeforeCheckpoints(tf.train.CheckpointSaverListener):
-    """Has a ClusterTrialHook prepare each checkpoint."""
-
-    def __init__(self, hook):
-        self._hook = hook
-
-    def before_save(self, session, global_step_value):
-        self._hook.prepare_checkpoint(session, global_step_value)
 
 
 class AwaitStart(tf.train.SessionRunHook):
@@ -92,38 +143,3 @@ class AwaitStart(tf.train.SessionRunHook):
 
     def before_run(self, run_context):
         return tf.train.SessionRunArgs(self._every_step)
-
-
-def chief_hooks(config, attachment, folder, spec):
-    """The hooks of the chief of a run with other workers.
-
-    Args:
-      config: tf.estimator.RunConfig.
-      attachment: training.attachment.Attachment of the training graph.
-      folder: RunFolder.
-      spec: EstimatorSpec; its Scaffold's Saver, if it has one, is the session's.
-
-    Returns:
-      List of hooks. A saver of checkpoints, as Estimator would make it, is one of them,
-      unless the user's own are; those get a listener.
-    """
-    hook = ClusterTrialHook(attachment, folder, config.model_dir)
-    users = [
-        other
-        for other in (*spec.training_hooks, *spec.training_chief_hooks)
-        if isinstance(other, tf.train.CheckpointSaverHook)
-    ]
-    for saver in users:
-        tf_savers.add_listener(saver, BeforeCheckpoints(hook))
-    saves = config.save_checkpoints_secs or config.save_checkpoints_steps
-    if users or not saves:
-        return [hook]
-    saver = tf.train.CheckpointSaverHook(
-        config.model_dir,
-        save_secs=config.save_checkpoints_secs,
-        save_steps=config.save_checkpoints_steps,
-        # None: the one that Estimator adds to the graph.
-        saver=spec.scaffold.saver,
-        listeners=[BeforeCheckpoints(hook)],
-    )
-    return [hook, saver]

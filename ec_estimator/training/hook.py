@@ -53,6 +53,10 @@ class TrialHook(tf.train.SessionRunHook):
     def after_create_session(self, session, coord):
         for hold in self._holds:
             hold.after_create_session(session, coord)
+        self.start(session)
+
+    def start(self, session):
+        """Takes up the trials where a new session's variables are."""
         # Only rank 0 goes on from a checkpoint, and a hook that has the others go on
         # from there, too, may come after this one.
         self._ranks.share(session)
@@ -96,7 +100,7 @@ class TrialHook(tf.train.SessionRunHook):
             for _, _, _, due in self._due()
         ):
             self._step = int(run_context.session.run(self._step_tensor))
-            self._run_due_trials(run_context.session)
+            self.run_due_trials(run_context.session)
         return tf.train.SessionRunArgs([self._step_fetch, self._every_step])
 
     def after_run(self, run_context, run_values):
@@ -162,7 +166,8 @@ class TrialHook(tf.train.SessionRunHook):
             schedule = compressor.schedule
             yield index, compressor, schedule, schedule.next_due(self._done[index])
 
-    def _run_due_trials(self, session):
+    def run_due_trials(self, session):
+        """Runs the trials up to the global step as it was last seen."""
         for index, compressor, schedule, due in self._due():
             # More than one when other workers have moved the global step on.
             while due is not None and self._step + (self._stride or 1) > due:
