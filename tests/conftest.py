@@ -1,4 +1,5 @@
-"""What all tests share: profiles of the property tests, threads, no idle work."""
+"""What all tests share: profiles of the property tests, threads, no idle work, and
+which tests have one worker."""
 import os
 
 import pytest
@@ -17,3 +18,15 @@ register_profiles()
 def no_idle_work():
     with idle_work.left_away():
         yield
+
+
+# Before xdist reads the marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Gives tests that share a fixture of their module to one worker: each other one
+    would make it anew."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        shares = any(found[-1].scope == "module" for found in fixtures)
+        if shares and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))

@@ -7,8 +7,6 @@ import tensorflow.compat.v1 as tf
 
 from tests.command_line import MODEL, run, run_all
 
-# All share what the commands did: one worker does them.
-pytestmark = pytest.mark.xdist_group("main")
 SPARSIFIER = "--compressor=sparsifier"
 TINY = "--model=tiny_model"
 TRAIN = ["train", TINY, SPARSIFIER, "--model_dir=never_made"]

@@ -6,8 +6,6 @@ import tensorflow.compat.v1 as tf
 
 from tests.command_line import MODEL, run_all
 
-# All share what the commands did: one worker does them.
-pytestmark = pytest.mark.xdist_group("export")
 TINY = "--model=tiny_model"
 FROZEN = ["export", TINY, "--format=frozen_graph"]
 QUANTIZE = [

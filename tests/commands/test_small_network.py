@@ -8,8 +8,6 @@ import tensorflow.compat.v1 as tf
 from tests.command_line import MODEL, run_all
 from tests.report.networks import write_network
 
-# All share what the commands did: one worker does them.
-pytestmark = pytest.mark.xdist_group("small_network")
 TINY = "--model=tiny_model"
 PRUNE = [
     *["train", TINY, "--compressor=pruner", "--model_dir=run", "--train_steps=4"],

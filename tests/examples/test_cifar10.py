@@ -9,8 +9,6 @@ from examples import cifar10_model
 from examples import make_cifar10_tfrecords as make
 from tests.launcher import Launcher
 
-# All share a launcher: one worker does them.
-pytestmark = pytest.mark.xdist_group("cifar10")
 SPARSE = [
     "--compressor=sparsifier",
     "--sparsifier_target_sparse_ratio=0.6",
