@@ -75,10 +75,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder):
+def results(launcher, folder):
     """{name of LINES, or arguments of ERRORS: (exit code, stdout, stderr)}."""
     lines = [*LINES.values(), *map(list, ERRORS)]
-    return dict(zip([*LINES, *ERRORS], run_all(folder, lines)))
+    return dict(zip([*LINES, *ERRORS], run_all(launcher, folder, lines)))
 
 
 def exported(results, name):

@@ -102,11 +102,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder):
+def results(launcher, folder):
     """(exit code, stdout, stderr) by the name in LINES or the number in ERRORS."""
     keys = [*LINES, *range(len(ERRORS))]
     lines = [*LINES.values(), *(arguments for arguments, _ in ERRORS)]
-    results = dict(zip(keys, run_all(folder, lines)))
+    results = dict(zip(keys, run_all(launcher, folder, lines)))
     for name in LINES:
         assert results[name][0] == 0, (name, results[name][2])
     return results

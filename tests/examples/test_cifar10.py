@@ -7,7 +7,6 @@ import tensorflow.compat.v1 as tf
 
 from examples import cifar10_model
 from examples import make_cifar10_tfrecords as make
-from tests.launcher import Launcher
 
 SPARSE = [
     "--compressor=sparsifier",
@@ -30,11 +29,10 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture(scope="module")
-def run():
+@pytest.fixture
+def run(launcher):
     """(module, *arguments) -> subprocess.CompletedProcess."""
-    with Launcher() as launcher:
-        yield launcher.run
+    return launcher.run
 
 
 def zeros(checkpoint):
