@@ -20,7 +20,7 @@ def left_away():
     time of all tests, though it warns once a place. Each training writes its graph as
     text, a fifth of its time here; the graph in the checkpoint's .meta file is written
     otherwise, and stays. Python's collector looks at what was imported again and again,
-    once for every few hundred ops, a tenth of the time, too.
+    a twentieth of the time.
     """
     with deprecation.silence(), _fewer_collections():
         with mock.patch.object(training_util, "write_graph", _nothing):
