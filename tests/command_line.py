@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 
-from tests.launcher import ROOT, Launcher
+from tests.launcher import ROOT
 
 MODEL = '''
 """A user's module; its input_fn takes what an Estimator offers, its data a table."""
@@ -62,8 +62,7 @@ def run(folder, *arguments):
     )
 
 
-def run_all(folder, lines):
+def run_all(launcher, folder, lines):
     """[(exit code, stdout, stderr)] of several command lines, run one after another."""
-    with Launcher("ec_estimator") as launcher:
-        results = [launcher.run("ec_estimator", *line, cwd=folder) for line in lines]
+    results = [launcher.run("ec_estimator", *line, cwd=folder) for line in lines]
     return [(each.returncode, each.stdout, each.stderr) for each in results]

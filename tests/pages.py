@@ -10,7 +10,6 @@ import shlex
 import sys
 
 from ec_estimator import __main__ as shell
-from tests.launcher import Launcher
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Shown indented, and gone on with after a backslash.
@@ -43,8 +42,13 @@ def commands(page):
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def run_python(pages, folder):
+def run_python(launcher, pages, folder):
     """Runs the Python of each page in a process and a folder of its own.
+
+    Args:
+      launcher: launcher.Launcher.
+      pages: paths.
+      folder: empty.
 
     Returns:
       {page: what it wrote before it failed, "" if it did not}.
@@ -54,22 +58,22 @@ def run_python(pages, folder):
         (folder / page.name).mkdir()
         blocks = [block for block in python_blocks(page) if not _FILE.match(block[1])]
         tasks.append((folder / page.name, __name__, "python", json.dumps(blocks)))
-    return dict(zip(pages, _failures(tasks)))
+    return dict(zip(pages, _failures(launcher, tasks)))
 
 
-def run_commands(pages, folder):
+def run_commands(launcher, pages, folder):
     """Runs the commands of each page in order; as run_python."""
-    return _of_commands(pages, folder, lambda line: ("ec_estimator", *line))
+    return _of_commands(launcher, pages, folder, lambda line: ("ec_estimator", *line))
 
 
-def parse_commands(pages, folder):
+def parse_commands(launcher, pages, folder):
     """Parses the commands of each page without running them; as run_python."""
     return _of_commands(
-        pages, folder, lambda line: (__name__, "command", json.dumps(line))
+        launcher, pages, folder, lambda line: (__name__, "command", json.dumps(line))
     )
 
 
-def _of_commands(pages, folder, task_of):
+def _of_commands(launcher, pages, folder, task_of):
     tasks, owners = [], []
     for page in pages:
         place = folder / page.name
@@ -82,15 +86,14 @@ def _of_commands(pages, folder, task_of):
             tasks.append((place, *task_of(line)))
             owners.append(page)
     failures = dict.fromkeys(pages, "")
-    for page, failure in zip(owners, _failures(tasks)):
+    for page, failure in zip(owners, _failures(launcher, tasks)):
         failures[page] = failures[page] or failure
     return failures
 
 
-def _failures(tasks):
+def _failures(launcher, tasks):
     """What each task, (folder, module, *arguments), wrote if it failed, or ""."""
-    with Launcher("ec_estimator.__main__", "sklearn.datasets") as launcher:
-        done = [launcher.run(*task, cwd=place) for place, *task in tasks]
+    done = [launcher.run(*task, cwd=place) for place, *task in tasks]
     return [
         f"{each.stdout}{each.stderr}exit code {each.returncode}"
         if each.returncode

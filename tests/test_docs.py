@@ -185,7 +185,7 @@ def marked(page, slow):
 
 
 @pytest.fixture(scope="module")
-def failures(request, tmp_path_factory):
+def failures(request, launcher, tmp_path_factory):
     """Runs the pages whose tests are selected."""
     name = test_the_python_of_a_page_runs_as_it_stands.__name__
     selected = [
@@ -193,7 +193,7 @@ def failures(request, tmp_path_factory):
         for item in request.session.items
         if getattr(item, "originalname", "") == name
     ]
-    return pages.run_python(selected, tmp_path_factory.mktemp("pages"))
+    return pages.run_python(launcher, selected, tmp_path_factory.mktemp("pages"))
 
 
 @pytest.mark.parametrize("page", [marked(page, page in SLOW) for page in WITH_PYTHON])
@@ -207,30 +207,32 @@ def test_what_a_page_shows_is_python(page):
         ast.parse("\n" * line + code, str(page))
 
 
-def test_the_commands_of_all_pages_are_understood(tmp_path):
-    failures = pages.parse_commands(WITH_COMMANDS, tmp_path)
+def test_the_commands_of_all_pages_are_understood(launcher, tmp_path):
+    failures = pages.parse_commands(launcher, WITH_COMMANDS, tmp_path)
     assert not any(failures.values()), failures
 
 
 @pytest.mark.parametrize(
     "page", [marked(page, page != README) for page in WITH_COMMANDS]
 )
-def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path):
-    (failure,) = pages.run_commands([page], tmp_path).values()
+def test_the_commands_of_a_page_run_as_they_stand(page, launcher, tmp_path):
+    (failure,) = pages.run_commands(launcher, [page], tmp_path).values()
     assert not failure, failure
 
 
-def test_what_cannot_run_is_found(tmp_path):
+def test_what_cannot_run_is_found(launcher, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "```python\na = 1\n```\n\n```python\nb = a + c\n```\n\n"
         "    python -m ec_estimator plan --model=examples.digits_model \\\n"
         "        --compressor=no_such  # as it is\n"
     )
-    (failure,) = pages.run_python([page], new_folder(tmp_path, "a")).values()
+    (failure,) = pages.run_python(launcher, [page], new_folder(tmp_path, "a")).values()
     assert "line 6, in <module>" in failure and "'c' is not defined" in failure
     assert pages.commands(page)[0][-1] == "--compressor=no_such"
-    (failure,) = pages.run_commands([page], new_folder(tmp_path, "b")).values()
+    (failure,) = pages.run_commands(
+        launcher, [page], new_folder(tmp_path, "b")
+    ).values()
     assert "--compressor: 'no_such' is unknown" in failure
 
 

@@ -7,8 +7,6 @@ import tensorflow.compat.v1 as tf
 
 from tests.command_line import MODEL, run, run_all
 
-# All share what the commands did: one worker does them.
-pytestmark = pytest.mark.xdist_group("main")
 SPARSIFIER = "--compressor=sparsifier"
 TINY = "--model=tiny_model"
 TRAIN = ["train", TINY, SPARSIFIER, "--model_dir=never_made"]
@@ -124,10 +122,11 @@ OTHERS = [
 
 
 @pytest.fixture(scope="module")
-def results(folder):
+def results(launcher, folder):
     """{arguments: (exit code, stdout, stderr)} of ERRORS and OTHERS."""
     lines = [arguments for arguments, _ in ERRORS] + OTHERS
-    return {tuple(line): done for line, done in zip(lines, run_all(folder, lines))}
+    done = run_all(launcher, folder, lines)
+    return {tuple(line): each for line, each in zip(lines, done)}
 
 
 @pytest.mark.parametrize("arguments,message", ERRORS)

@@ -6,8 +6,6 @@ import tensorflow.compat.v1 as tf
 
 from tests.command_line import MODEL, run_all
 
-# All share what the commands did: one worker does them.
-pytestmark = pytest.mark.xdist_group("export")
 TINY = "--model=tiny_model"
 FROZEN = ["export", TINY, "--format=frozen_graph"]
 QUANTIZE = [
@@ -77,10 +75,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder):
+def results(launcher, folder):
     """{name of LINES, or arguments of ERRORS: (exit code, stdout, stderr)}."""
     lines = [*LINES.values(), *map(list, ERRORS)]
-    return dict(zip([*LINES, *ERRORS], run_all(folder, lines)))
+    return dict(zip([*LINES, *ERRORS], run_all(launcher, folder, lines)))
 
 
 def exported(results, name):

@@ -8,8 +8,6 @@ import tensorflow.compat.v1 as tf
 from tests.command_line import MODEL, run_all
 from tests.report.networks import write_network
 
-# All share what the commands did: one worker does them.
-pytestmark = pytest.mark.xdist_group("small_network")
 TINY = "--model=tiny_model"
 PRUNE = [
     *["train", TINY, "--compressor=pruner", "--model_dir=run", "--train_steps=4"],
@@ -104,11 +102,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder):
+def results(launcher, folder):
     """(exit code, stdout, stderr) by the name in LINES or the number in ERRORS."""
     keys = [*LINES, *range(len(ERRORS))]
     lines = [*LINES.values(), *(arguments for arguments, _ in ERRORS)]
-    results = dict(zip(keys, run_all(folder, lines)))
+    results = dict(zip(keys, run_all(launcher, folder, lines)))
     for name in LINES:
         assert results[name][0] == 0, (name, results[name][2])
     return results

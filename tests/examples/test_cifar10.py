@@ -7,10 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from examples import cifar10_model
 from examples import make_cifar10_tfrecords as make
-from tests.launcher import Launcher
 
-# All share a launcher: one worker does them.
-pytestmark = pytest.mark.xdist_group("cifar10")
 SPARSE = [
     "--compressor=sparsifier",
     "--sparsifier_target_sparse_ratio=0.6",
@@ -32,11 +29,10 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture(scope="module")
-def run():
+@pytest.fixture
+def run(launcher):
     """(module, *arguments) -> subprocess.CompletedProcess."""
-    with Launcher() as launcher:
-        yield launcher.run
+    return launcher.run
 
 
 def zeros(checkpoint):

@@ -223,12 +223,13 @@ def test_its_flags_are_those_of_its_config(monkeypatch):
     assert made.config == original.config
 
 
-def test_plan_knows_it_when_the_users_module_brings_it(tmp_path):
+def test_plan_knows_it_when_the_users_module_brings_it(launcher, tmp_path):
     (tmp_path / "mine.py").write_text(
         MODEL + "\nfrom examples import movement_pruning  # noqa: E402\n"
     )
     plan = ["plan", "--model=mine", "--compressor=movement"]
     found, wrong = run_all(
+        launcher,
         tmp_path,
         [
             [*plan, "--movement_exclude_scopes=head", "--movement_target=0.5"],

@@ -1,17 +1,11 @@
 """The MonitoredSession example of pruning, as a user runs it."""
 import re
-import subprocess
-import sys
-
-from examples.digits import ROOT
 
 
-def test_the_small_network_is_trained_saved_and_as_good(tmp_path):
-    text = subprocess.check_output(
-        [sys.executable, "-m", "examples.prune_session", f"--output_dir={tmp_path}"],
-        cwd=ROOT,
-        universal_newlines=True,
-    )
+def test_the_small_network_is_trained_saved_and_as_good(launcher, tmp_path):
+    result = launcher.run("examples.prune_session", f"--output_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    text = result.stdout
     assert len((tmp_path / "pruned" / "trials.jsonl").read_text().splitlines()) == 10
     assert float(re.search(r"test accuracy.*: ([01]\.\d+)", text).group(1)) > 0.9
     shapes = dict(re.findall(r"^(\w+)/kernel: \[(.*)\]$", text, re.MULTILINE))

@@ -1,17 +1,11 @@
 """The MonitoredSession example, as a user runs it."""
-import subprocess
-import sys
-
-from examples.digits import ROOT
 
 
-def test_the_hook_leaves_its_files_and_sparse_weights_behind(tmp_path):
+def test_the_hook_leaves_its_files_and_sparse_weights_behind(launcher, tmp_path):
     save_dir = tmp_path / "output"
-    text = subprocess.check_output(
-        [sys.executable, "-m", "examples.session", f"--save_dir={save_dir}"],
-        cwd=ROOT,
-        universal_newlines=True,
-    )
+    result = launcher.run("examples.session", f"--save_dir={save_dir}")
+    assert result.returncode == 0, result.stderr
+    text = result.stdout
     for name in ("coverage.json", "manifest.json", "plan.json", "trials.jsonl"):
         assert str(save_dir / name) in text
     # 1,297 images, 6 times, 64 a step: 122 steps.

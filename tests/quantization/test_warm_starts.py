@@ -80,9 +80,6 @@ def runs(tmp_path_factory):
     return values, {way: quantized(start, way, folder / way) for way in WAYS}
 
 
-pytestmark = pytest.mark.xdist_group("warm_starts")
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_starts_from_the_float_values(way, runs):
     dense, found = runs[0], runs[1][way]

@@ -315,8 +315,9 @@ def test_a_session_without_a_folder_has_a_summary_too(caplog):
     assert "next: export the model" in caplog.text
 
 
-def test_the_command_line_reports_a_quantized_run(folder, tmp_path):
+def test_the_command_line_reports_a_quantized_run(folder, launcher, tmp_path):
     results = run_all(
+        launcher,
         tmp_path,
         [
             ["report", f"--run_folder={folder}", "--output=out"],

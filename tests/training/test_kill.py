@@ -14,8 +14,6 @@ import tensorflow.compat.v1 as tf
 from ec_estimator.shrink.artifact import read_artifact
 from tests.launcher import Launcher
 
-# All share runs that were left alone: one worker does them.
-pytestmark = pytest.mark.xdist_group("kill")
 STEPS = 16
 
 
