@@ -18,6 +18,7 @@ Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
 """
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core.ranks import gradient_of_ranks
 from ec_estimator.core.state import create_variable, is_state
 from ec_estimator.graph.op_types import APPLIES, ASSIGNMENTS, SENDS_GRADIENTS
 from ec_estimator.graph.walk import ancestors, descendants
@@ -129,9 +130,9 @@ class Importance:
         shares = [share for gradient, share in self._shares if gradient.op in trains]
         # Gradients may be all that a graph is for: others apply them.
         shares = shares or [share for _, share in self._shares]
-        new = tf.square(tf.add_n(shares))
-        average = self._alpha * self.average + (1 - self._alpha) * new
-        checked = [*shares, *gradients_of_scaled_losses(graph)]
+        total = gradient_of_ranks(tf.add_n(shares))
+        average = self._alpha * self.average + (1 - self._alpha) * tf.square(total)
+        checked = [total, *shares, *gradients_of_scaled_losses(graph)]
         is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(t)) for t in checked])
         kept = tf.where_v2(is_finite, average, self.average)
         return [self.average.assign(kept).op]

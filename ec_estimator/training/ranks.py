@@ -1,9 +1,9 @@
 """What keeps ranks alike (core.ranks).
 
 Each rank runs the trials itself, on its own copy of the model. They come out the same
-if what they read is the same: weights are, when all gradients are averaged; of our
-state each rank's importance and recent values come from its own batches, so rank 0's
-are taken. Step sizes get averaged gradients (quantization.adam).
+if what they read is the same: weights are, when all gradients are reduced; so are
+step sizes and importance, which get reduced gradients, too (core.ranks). Recent values
+come from each rank's own batches, so rank 0's are taken.
 """
 import tensorflow.compat.v1 as tf
 
