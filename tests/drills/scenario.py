@@ -104,9 +104,8 @@ def _asynchronous(seed, random, pick):
 
 
 def _synchronous(drill, pick):
-    # Of the servers the one with the queue of tokens: who waits there does not notice
-    # the loss of another, so that TensorFlow itself can wait for ever.
-    victim = pick(["chief-0", "worker-0", "ps-0"])
+    # The last server is not the one with the queue of tokens, if there are two.
+    victim = pick(["chief-0", "worker-0", f"ps-{drill.ps - 1}"])
     return _killed(drill._replace(model="synchronous", victim=victim), pick)
 
 
