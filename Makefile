@@ -38,7 +38,7 @@ test-clients: .venv-clients/.installed ## Compress models of other packages from
 test-horovod: .venv-horovod/.installed ## Compile Horovod, and compress on two ranks
 	.venv-horovod/bin/python -m pytest $(PYTEST_ARGS) tests/horovod
 
-drills: .venv/.installed ## Kill and restart tasks of 50 clusters; goes on where it was
+drills: .venv/.installed ## Kill and restart tasks of 65 trainings; goes on where it was
 	.venv/bin/python -m tests.drills --results=demo_output/drills.jsonl
 
 docs: .venv/.installed ## Write settings.md, api.md and tables of measurements in docs/

@@ -14,18 +14,22 @@ def run_config(model_dir, train=None, evaluate=None):
     Args:
       train, evaluate: strategies or None.
     """
-    session = tf.ConfigProto(
-        device_count={"CPU": REPLICAS},
-        allow_soft_placement=True,
-        intra_op_parallelism_threads=1,
-        inter_op_parallelism_threads=2,
-    )
     return tf.estimator.RunConfig(
         str(model_dir),
         tf_random_seed=4,
         train_distribute=train,
         eval_distribute=evaluate,
-        session_config=session,
+        session_config=session_config(),
+    )
+
+
+def session_config():
+    """tf.ConfigProto with as many logical devices as replicas."""
+    return tf.ConfigProto(
+        device_count={"CPU": REPLICAS},
+        allow_soft_placement=True,
+        intra_op_parallelism_threads=1,
+        inter_op_parallelism_threads=2,
     )
 
 

@@ -58,6 +58,7 @@ class SavedModelExporter(FinishedExporter):
                 assets_extra=self._assets_extra,
                 checkpoint_path=checkpoint_path,
             )
+            path = _as_newest(path)
         self._delete_old(export_path)
         return path
 
@@ -74,11 +75,35 @@ class SavedModelExporter(FinishedExporter):
     def _delete_old(self, export_path):
         if self._exports_to_keep is None:
             return
-        # Object stores list folders with a slash at the end.
-        names = [name.strip("/") for name in tf.gfile.ListDirectory(export_path)]
-        exports = sorted(name for name in names if name.isdigit())
-        for name in exports[: -self._exports_to_keep]:
+        for name in _versions(export_path)[: -self._exports_to_keep]:
             tf.gfile.DeleteRecursively(os.path.join(export_path, name))
+
+
+def _versions(export_path):
+    """Names of the exports in a folder, the newest last."""
+    # Object stores list folders with a slash at the end.
+    names = [name.strip("/") for name in tf.gfile.ListDirectory(export_path)]
+    return sorted((name for name in names if name.isdigit()), key=int)
+
+
+def _as_newest(path):
+    """Gives an export the greatest number of its folder, and returns its new path.
+
+    TensorFlow numbers exports by the clock. Where another host wrote earlier ones, and
+    its clock was ahead, this one would not be served, and be the first to be deleted.
+    """
+    folder, name = os.path.split(tf.compat.as_str(path))
+    newest = _versions(folder)[-1]
+    if name == newest:
+        return path
+    renamed = os.path.join(folder, str(int(newest) + 1))
+    tf.gfile.Rename(path, renamed)
+    tf.logging.warning(
+        "%r has exports up to version %s, later than this host's clock: its export is "
+        "version %s; compare the hosts' clocks",
+        *(folder, newest, os.path.basename(renamed)),
+    )
+    return tf.compat.as_bytes(renamed)
 
 
 class BestExporter(SavedModelExporter):

@@ -181,11 +181,11 @@ class TrialHook(tf.train.SessionRunHook):
     def _run_trial(self, session, index, compressor, schedule):
         trial = self._done[index] + 1
         ratio = schedule.ratio(trial)
-        started = time.time()
+        started = time.monotonic()
         self._ranks.share(session)
         report = self._attachment.run_trial(session, index, trial, ratio)
         self._ranks.check(session, f"{compressor.name}: trial {trial}")
-        seconds = time.time() - started
+        seconds = time.monotonic() - started
         self._done[index] = trial
         self.on_trial()
         self._announce(

@@ -1,6 +1,6 @@
 """`make drills`: seeded drills in a row; what was run before is not run again.
 
-    python -m tests.drills --count=50 --results=demo_output/drills.jsonl
+    python -m tests.drills --count=65 --results=demo_output/drills.jsonl
 
 Exits with 1 if a drill failed, now or before; a failed one leaves its logs and its
 model_dir in the folder that its result names.
@@ -16,7 +16,7 @@ import time
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=50, help="seeds 0 to count - 1")
+    parser.add_argument("--count", type=int, default=65, help="seeds 0 to count - 1")
     parser.add_argument("--results", default="demo_output/drills.jsonl")
     arguments = parser.parse_args()
     results = read_results(arguments.results)

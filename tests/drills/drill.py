@@ -4,7 +4,7 @@ import time
 
 from examples.cluster import tf_configs
 from tests.drills.checks import check
-from tests.drills.faults import full_disk_after, kill_at, read_only
+from tests.drills.faults import full_disk_after, kill_at, read_only, skew_clock
 from tests.drills.processes import Processes
 from tests.drills.task import train
 
@@ -19,11 +19,16 @@ def run(drill, folder):
       drill: scenario.Drill.
       folder: new; gets the model_dir `run` and the tasks' `logs`.
     """
-    configs = tf_configs(drill.workers, drill.ps)
+    configs = _tf_configs(drill)
+    skews = {drill.skewed: drill.skew}
     with Processes(os.path.join(folder, "logs")) as processes:
 
-        def start(task, fault=lambda: None):
+        def start(task, fault=_none):
+            # Of the first that is started; the next has another host.
+            skew = skews.pop(task, 0)
+
             def work():
+                skew_clock(skew)
                 fault()
                 train(drill, folder)
 
@@ -36,6 +41,12 @@ def run(drill, folder):
         if processes.codes["checks"]:
             with open(processes.log("checks")) as log:
                 raise AssertionError(log.read()[-3000:])
+
+
+def _tf_configs(drill):
+    if drill.strategy:
+        return {"chief-0": "{}"}
+    return tf_configs(drill.workers, drill.ps)
 
 
 def finish(processes, start, patience):

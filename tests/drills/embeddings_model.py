@@ -7,6 +7,10 @@ _IDS = 60
 
 
 def model_fn(features, labels, mode):
+    return estimator_spec(features, labels, mode, tf.train.AdamOptimizer(1e-2))
+
+
+def estimator_spec(features, labels, mode, optimizer):
     partitioner = tf.fixed_size_partitioner(2)
     with tf.variable_scope("net", partitioner=partitioner):
         table = tf.get_variable("table", [_IDS, 8])
@@ -21,8 +25,7 @@ def model_fn(features, labels, mode):
     loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
     if mode == tf.estimator.ModeKeys.EVAL:
         return tf.estimator.EstimatorSpec(mode, loss=loss)
-    step = tf.train.get_global_step()
-    train_op = tf.train.AdamOptimizer(1e-2).minimize(loss, step)
+    train_op = optimizer.minimize(loss, tf.train.get_global_step())
     return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
 

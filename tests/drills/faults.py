@@ -1,4 +1,4 @@
-"""Faults inside a task: what the chief does at a moment of its work."""
+"""Faults inside a task: what the task does at a moment of its work."""
 import contextlib
 import functools
 import os
@@ -11,6 +11,7 @@ import time
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.folder import RunFolder
+from ec_estimator.export.exporters import SavedModelExporter
 from ec_estimator.pruning import gates
 from ec_estimator.quantization import quantizer
 from ec_estimator.shrink import artifact
@@ -87,6 +88,11 @@ def _at_manifest(arrive):
     _before(RunFolder, "write_json", look)
 
 
+def _exported(arrive):
+    """When the evaluator has exported a model, and old exports are to go."""
+    _before(SavedModelExporter, "_delete_old", lambda *args: arrive())
+
+
 _MOMENTS = {
     "trial": _at_trial,
     "between": _in_trial,
@@ -94,6 +100,7 @@ _MOMENTS = {
     "index": _in_checkpoint,
     "artifact": _in_artifact,
     "manifest": _at_manifest,
+    "export": _exported,
 }
 
 
@@ -107,6 +114,12 @@ def _before(owner, name, call):
         return function(*args, **kwargs)
 
     setattr(owner, name, both)
+
+
+def skew_clock(seconds):
+    """Has this process's clock be that far ahead, as Python reads it."""
+    right = time.time
+    time.time = lambda: right() + seconds
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.training import session_manager
 
 import ec_estimator as ec
+from tests import replicas
 from tests.drills.scenario import COMPRESSORS, MODELS, STEPS
 
 # Seconds that each step takes longer, so that there is time for faults.
@@ -26,19 +27,31 @@ class Slowly(tf.train.SessionRunHook):
 
 
 def wait_less():
-    """Has tasks that wait for others look each second, not each 30."""
+    """Has tasks that wait for others look each second, not each 30; and a synchronous
+    chief not wait two minutes for gradients that no one sends any more."""
+    join = tf.train.Coordinator.join
+
+    def join_soon(coord, threads=None, **_):
+        join(coord, threads, stop_grace_period_secs=0.5, ignore_live_threads=True)
+
+    tf.train.Coordinator.join = join_soon
     manager = session_manager.SessionManager
     manager.__init__ = functools.partialmethod(manager.__init__, recovery_wait_secs=0.5)
 
 
 def make_estimator(drill, folder):
     """The tf.estimator.Estimator of a task, or of a reader when there is no cluster."""
+    strategy = {}
+    if drill.strategy == "mirrored":
+        strategy["train_distribute"] = replicas.mirrored()
+        strategy["session_config"] = replicas.session_config()
     config = tf.estimator.RunConfig(
         os.path.join(folder, "run"),
         save_checkpoints_steps=10,
         save_summary_steps=None,
         keep_checkpoint_max=20,
         experimental_max_worker_delay_secs=0,
+        **strategy,
     )
     model_fn = MODELS[drill.model].model_fn
     compressor = COMPRESSORS[drill.compressor]()
@@ -64,7 +77,7 @@ def train(drill, folder):
             throttle_secs=1,
         ),
     )
-    if estimator.config.task_type == "chief":
+    if estimator.config.is_chief:
         # To TensorFlow a file that is too large is the end of the input, and a training
         # that ends with it ended well.
         path = tf.train.latest_checkpoint(os.path.join(folder, "run"))

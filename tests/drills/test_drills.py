@@ -20,6 +20,7 @@ from tests.drills import drill, scenario
 drill.run(scenario.Drill(**json.loads(sys.argv[1])), sys.argv[2])
 """
 _SMALL = draw(0)._replace(model="embeddings", workers=1, ps=1, fault="kill", away=0.1)
+_MIRRORED = {"strategy": "mirrored", "model": "digits", "victim": "chief-0"}
 
 
 def run(drill, folder):
@@ -48,6 +49,47 @@ def test_a_parameter_server_that_loses_its_variables(tmp_path):
     assert "resumed after trial" in log or "trial 3/3" in log
 
 
+def test_a_synchronous_chief_that_is_killed_in_a_trial(tmp_path):
+    chief = _SMALL._replace(compressor="sparsity", model="synchronous")
+    run(chief._replace(victim="chief-0", moment="between", count=2), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["chief-0", "worker-0", "ps-0", "ps-1"])
+def test_a_synchronous_cluster_whose_task_is_killed(victim, tmp_path):
+    task = _SMALL._replace(compressor="quantization", model="synchronous")
+    run(task._replace(ps=2, victim=victim, moment="", after=0.8), tmp_path)
+
+
+@pytest.mark.slow
+def test_two_replicas_that_are_killed_in_a_trial(tmp_path):
+    replicas = _SMALL._replace(compressor="sparsity", **_MIRRORED)
+    run(replicas._replace(moment="between", count=2), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["", "checkpoint", "index", "artifact", "manifest"])
+def test_two_replicas_that_are_killed_at_each_moment(moment, tmp_path):
+    replicas = _SMALL._replace(compressor="pruning", **_MIRRORED)
+    run(replicas._replace(moment=moment, count=2, after=1.5), tmp_path)
+
+
+@pytest.mark.slow
+def test_an_evaluator_that_exported_when_its_clock_was_ahead(tmp_path):
+    evaluator = _SMALL._replace(compressor="sparsity", victim="evaluator-0")
+    evaluator = evaluator._replace(skewed="evaluator-0", skew=3600)
+    run(evaluator._replace(moment="export"), tmp_path)
+    log = (tmp_path / "logs" / "evaluator-0.log").read_text()
+    assert "later than this host's clock" in log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_a_chief_whose_clock_is_wrong_until_it_is_killed(skew, tmp_path):
+    chief = _SMALL._replace(compressor="pruning", victim="chief-0", moment="checkpoint")
+    run(chief._replace(count=3, skewed="chief-0", skew=skew), tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_chief_that_is_killed_at_each_moment(moment, tmp_path):
@@ -70,6 +112,18 @@ def test_a_seed_gives_the_same_drill_and_all_kinds_come():
     jobs = {d.victim.split("-")[0] for d in drills if d.fault == "kill"}
     assert jobs == {"chief", "worker", "ps", "evaluator"}
     assert {d.moment for d in drills} == {"", *MOMENTS}
+
+
+def test_the_other_kinds_come_after_those():
+    drills = [draw(seed) for seed in range(50, 65)]
+    assert drills == [draw(seed) for seed in range(50, 65)]
+    synchronous = [d for d in drills if d.model == "synchronous"]
+    assert {d.victim for d in synchronous} == {"chief-0", "worker-0", "ps-1"}
+    mirrored = [d for d in drills if d.strategy]
+    assert {d.compressor for d in mirrored} == {"sparsity", "pruning", "quantization"}
+    skewed = {(d.skewed, d.skew) for d in drills}
+    assert skewed > {("chief-0", 3600), ("evaluator-0", -3600), ("", 0)}
+    assert {d.fault for d in (*synchronous, *mirrored)} == {"kill"}
 
 
 @pytest.mark.parametrize("error,code", [("", 0), ("AssertionError: lost", 1)])

@@ -245,6 +245,26 @@ def test_the_newest_exports_stay(kept, left, finished, tmp_path, monkeypatch):
     assert sorted(os.listdir(str(tmp_path))) == [*left, "notes"]
 
 
+def test_an_export_is_the_newest_also_after_one_of_a_clock_that_was_ahead(
+    finished, tmp_path, monkeypatch, caplog
+):
+    exporter = ec.SavedModelExporter(receiver, exports_to_keep=1)
+
+    def export():
+        checkpoint = finished.latest_checkpoint()
+        path = exporter.export(finished, str(tmp_path), checkpoint, {}, True)
+        assert os.path.exists(path)
+        return [path.name for path in tmp_path.iterdir()]
+
+    clock = monkeypatch.setattr
+    clock("time.time", lambda: 2e9)
+    assert export() == ["2000000000"]
+    clock("time.time", lambda: 1.9e9)
+    assert export() == ["2000000001"]
+    assert export() == ["2000000002"]
+    assert "up to version 2000000001, later than this host's clock" in caplog.text
+
+
 @pytest.mark.parametrize("exporter", [ec.SavedModelExporter, ec.BestExporter])
 @pytest.mark.parametrize("kept", [0, -1, True, "all"])
 def test_a_number_of_exports_that_makes_no_sense_is_an_error(exporter, kept):

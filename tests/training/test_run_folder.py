@@ -1,4 +1,7 @@
 """A folder that is damaged or of another run is refused; so is a run that failed."""
+import itertools
+import json
+
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -10,6 +13,15 @@ TRAIN = tf.estimator.ModeKeys.TRAIN
 
 
 class TestFolder:
+    def test_a_clock_that_is_set_back_gives_no_trial_less_than_no_time(
+        self, tmp_path, monkeypatch
+    ):
+        times = itertools.count(2e9, -1)
+        monkeypatch.setattr("time.time", lambda: next(times))
+        estimator(tmp_path).train(raw_model()[1], max_steps=2)
+        (line,) = (tmp_path / "compression" / "trials.jsonl").read_text().splitlines()
+        assert json.loads(line)["seconds"] >= 0
+
     def test_other_settings_in_the_same_folder_are_an_error_that_names_them(
         self, tmp_path
     ):
