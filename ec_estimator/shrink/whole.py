@@ -61,7 +61,6 @@ def build_whole(build, inputs, like, ends_of):
       Whole.
     """
     graph, shapes = tf.Graph(), {}
-    # The strategy is the other graph's: the scratch graph has none.
     scope, has_strategy = replica_scope(like), tf.distribute.has_strategy()
     variables = _variables_like(like)
 
@@ -100,8 +99,9 @@ def build_whole(build, inputs, like, ends_of):
 
 
 def _variables_like(graph):
-    """Context in which variables are of the kind that a strategy makes in the default
-    graph, `graph`, or the usual."""
+    """Context for a scratch graph, in which variables are of the kind that a strategy
+    makes in `graph`, the default one, or the usual."""
+    # The strategy is the graph's: the scratch graph has none.
     has_strategy = tf.distribute.has_strategy()
     # Made under the strategy, as all variables there.
     step = tf.train.get_global_step(graph)
