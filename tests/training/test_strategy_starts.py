@@ -330,8 +330,19 @@ def test_the_small_network(strategy, pruned, tmp_path):
     assert_starts_from(start, expected, strategy=strategy)
 
 
-@pytest.mark.parametrize("begin", [scopes, each])
-@pytest.mark.parametrize("strategy", [None, *STRATEGIES])
+@pytest.mark.parametrize(
+    "begin, strategy",
+    [
+        (scopes, "mirrored"),
+        (each, "mirrored"),
+        (each, None),
+        (each, "central"),
+        pytest.param(scopes, None, marks=pytest.mark.slow),
+        pytest.param(scopes, "central", marks=pytest.mark.slow),
+        pytest.param(each, "parameter_server", marks=pytest.mark.slow),
+        pytest.param(each, "one_device", marks=pytest.mark.slow),
+    ],
+)
 def test_the_small_network_of_code_with_init_from_checkpoint(
     begin, strategy, dense, pruned, tmp_path
 ):
