@@ -48,10 +48,12 @@ def pass_starts_on(graph):
     ParameterServerStrategy or CentralStorageStrategy holds: it would start at random.
     """
     for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
-        held = members(variable)
-        if len(held) == 1 and held[0] is not variable:
+        held = first(variable)
+        # A container of copies runs its own.
+        is_of_copies = isinstance(getattr(variable, "values", None), tuple)
+        if held is not variable and not is_of_copies:
             # The container's own; what it has none of is that of the variable it holds.
-            tf_private.set_initializer(held[0], tf_private.initializer_of(variable))
+            tf_private.set_initializer(held, tf_private.initializer_of(variable))
 
 
 def others(variable, graph):
