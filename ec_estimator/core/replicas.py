@@ -11,6 +11,7 @@ import re
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ec_estimator.core import tf_private
 from ec_estimator.core.memory import recall, remember
 
 _COPIES = "copies"
@@ -37,6 +38,22 @@ def as_made(variables, graph):
     found = graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
     made = {first(variable).op.name: variable for variable in found}
     return [made.get(variable.op.name, variable) for variable in variables]
+
+
+def pass_starts_on(graph):
+    """Has variables that several replicas share start from what they were told to.
+
+    tf.train.init_from_checkpoint, and so a warm start, gives the initializer to the
+    container, and TensorFlow runs that of the variable which a container of
+    ParameterServerStrategy or CentralStorageStrategy holds: it would start at random.
+    """
+    for variable in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
+        held = first(variable)
+        # A container of copies runs its own.
+        is_of_copies = isinstance(getattr(variable, "values", None), tuple)
+        if held is not variable and not is_of_copies:
+            # The container's own; what it has none of is that of the variable it holds.
+            tf_private.set_initializer(held, tf_private.initializer_of(variable))
 
 
 def others(variable, graph):

@@ -2,6 +2,7 @@
 import contextlib
 
 import tensorflow.compat.v1 as tf
+from tensorflow.python.distribute import values
 
 
 @contextlib.contextmanager
@@ -17,13 +18,36 @@ def no_creators(graph):
         graph._variable_creator_stack = stack
 
 
-@contextlib.contextmanager
-def around_merges(enter):
-    """While open, the replica that runs in this thread is inside of `enter()` whenever
-    it waits for the others: from its merge_call to when that returns.
+class ContainerOfOne(values.AggregatingVariable):
+    """A variable as a strategy's container of variables shows it to user code, in a
+    graph that no other replica builds in: it is assigned to at once.
+
+    TensorFlow reads a container in other places than a variable: tf.cast of a variable
+    of that type already reads nothing.
 
     Args:
-      enter: callable() -> context manager.
+      variable: a resource variable.
+    """
+
+    def __init__(self, variable):
+        strategy = tf.distribute.get_strategy()
+        super().__init__(strategy, variable, variable.aggregation)
+
+    def _assign_func(self, *args, **kwargs):
+        return kwargs.pop("f")(self.get(), *args, **kwargs)
+
+    def _set_save_slice_info(self, save_slice_info):
+        self.get()._set_save_slice_info(save_slice_info)
+
+
+@contextlib.contextmanager
+def intercept_merges(call):
+    """While open, each merge_call of the replica that runs in this thread is `call`'s.
+
+    Args:
+      call: callable(merge, merge_fn, args, kwargs) -> what merge_call returns; `merge`,
+        a callable(merge_fn, args, kwargs), waits for the other replicas and has the
+        first one's merge_fn run.
     """
     # The context of all that is under no strategy is one for the whole process.
     if not tf.distribute.has_strategy():
@@ -32,12 +56,17 @@ def around_merges(enter):
     replica = tf.distribute.get_replica_context()
     merge = replica._merge_call
 
-    def merge_call(*args):
-        with enter():
-            return merge(*args)
+    def merge_call(merge_fn, args, kwargs):
+        return call(merge, merge_fn, args, kwargs)
 
     replica._merge_call = merge_call
     try:
         yield
     finally:
         del replica._merge_call
+
+
+def starts_from_checkpoint(merge_fn):
+    """Whether this is what tf.train.init_from_checkpoint has replicas run together."""
+    module = getattr(merge_fn, "__module__", None)
+    return module == tf.train.init_from_checkpoint.__module__

@@ -1,11 +1,12 @@
 """finetune(): a model_fn in, a model_fn that builds the pruned network out."""
+import functools
 import threading
 
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_intercept, tf_private, tf_replicas
 from ec_estimator.core.model_fn import ModelFn
-from ec_estimator.core.replicas import first, members, replica_scope, variables_of
+from ec_estimator.core.replicas import members, replica_scope, variables_of
 from ec_estimator.graph.variables import checkpoint_name
 from ec_estimator.shrink.check import (
     check_all_variables,
@@ -79,8 +80,7 @@ class SmallBuild:
         )
         self._variables = variables.cut_to(self._cut.variables())
         self._veil = Veil(graph, self._cut, whole.shapes)
-        # (variable, what gives it its first value)
-        self._initializers = []
+        self._starts = []
         self._is_checked = False
 
     def run(self, build):
@@ -93,7 +93,7 @@ class SmallBuild:
         try:
             with self._veil.worn(), tf_intercept.intercept_gradients(
                 self._graph, self._take_gradients
-            ), tf_replicas.around_merges(self._veil.lifted):
+            ), tf_replicas.intercept_merges(self._merge):
                 with tf.variable_scope(scope, custom_getter=self._get_variable):
                     with tf.variable_creator_scope(self._create_variable):
                         built = build()
@@ -102,16 +102,16 @@ class SmallBuild:
             self._compare(error)
         self._check()
         check_all_variables(self._graph, self._variables.artifact)
-        for variable, initializer in self._initializers:
-            if checkpoint_name(variable) in self._stored:
-                _start_from(initializer, variable)
+        for start in self._starts:
+            if start.name in self._stored:
+                start.restore()
         self._load_others()
         return built
 
     def _load_others(self):
         """What asks neither getter nor creator for its values: what was imported, and
         variables made of the classes behind tf.Variable."""
-        known = {variable.op for variable, _ in self._initializers}
+        known = {op for start in self._starts for op in start.writes}
         # The small network counts its own steps.
         known.update(
             step.op for step in variables_of(self._graph, tf.GraphKeys.GLOBAL_STEP)
@@ -137,13 +137,29 @@ class SmallBuild:
     def _create_variable(self, next_creator, **kwargs):
         variable = self._variables.create_variable(next_creator, **kwargs)
         self._cover(variable)
-        own = first(variable)
-        self._initializers.append((own, tf_private.initializer_of(own)))
+        self._starts.append(_Start(variable))
         return variable
 
     def _cover(self, variable):
         for member in members(variable):
             self._veil.cover_variable(member)
+
+    def _merge(self, merge, merge_fn, args, kwargs):
+        """Replicas wait for each other, and do what they do together, without veils."""
+        if self._veil.is_worn and tf_replicas.starts_from_checkpoint(merge_fn):
+            merge_fn = self._starting(merge_fn)
+        with self._veil.lifted():
+            return merge(merge_fn, args, kwargs)
+
+    def _starting(self, merge_fn):
+        """tf.train.init_from_checkpoint compares variables with the whole model's."""
+
+        @functools.wraps(merge_fn)
+        def start(*args, **kwargs):
+            with self._veil.variables_shown():
+                return merge_fn(*args, **kwargs)
+
+        return start
 
     def _take_gradients(self, take, ys, xs):
         if threading.get_ident() != self._thread:
@@ -172,14 +188,46 @@ class SmallBuild:
         )
 
 
-def _start_from(initializer, variable):
-    """tf.train.init_from_checkpoint in user code wants the whole model's values."""
-    ours, theirs = (
-        getattr(first, "op", first)
-        for first, _ in (initializer, tf_private.initializer_of(variable))
-    )
-    if theirs is not ours and theirs.type == ours.type:
-        # It stays in the graph, and no graph whose shapes contradict each other can be
-        # imported: neither a SavedModel nor a checkpoint's meta graph.
-        tf_private.replace_input(theirs, 1, ours.inputs[1])
-    tf_private.set_initializer(variable, initializer)
+class _Start:
+    """What gives a variable its first value, as it is when the variable is made.
+
+    Args:
+      variable: as it was made, a distribution strategy's container among them.
+    """
+
+    def __init__(self, variable):
+        self._variable = variable
+        self._initializer = tf_private.initializer_of(variable)
+        copies = members(variable)
+        self._first = copies[0]
+        # {op of each copy: the op that writes its first value}
+        self.writes = {copy.op: _op(copy.initializer) for copy in copies}
+
+    @property
+    def name(self):
+        # That of a part is known only when all parts are made.
+        return checkpoint_name(self._first)
+
+    def restore(self):
+        """tf.train.init_from_checkpoint in user code wants the whole model's values."""
+        theirs, _ = tf_private.initializer_of(self._variable)
+        for write in _writes(_op(theirs)):
+            ours = self.writes.get(write.inputs[0].op)
+            if ours not in (None, write) and ours.type == write.type:
+                # It stays in the graph, and no graph whose shapes contradict each other
+                # can be imported: neither a SavedModel nor a checkpoint's meta graph.
+                tf_private.replace_input(write, 1, ours.inputs[1])
+        tf_private.set_initializer(self._variable, self._initializer)
+
+
+def _op(initializer):
+    return getattr(initializer, "op", initializer)
+
+
+def _writes(initializer):
+    """The ops that an initializer writes with: itself, or those that it groups."""
+    if initializer is None:
+        return []
+    if initializer.type == "NoOp":
+        return [op for group in initializer.control_inputs for op in _writes(group)]
+    return [initializer] if initializer.inputs else []

@@ -44,6 +44,10 @@ class Veil:
         self._covered = {}
         self._variables = []
 
+    @property
+    def is_worn(self):
+        return self._is_worn
+
     @contextlib.contextmanager
     def worn(self):
         """Context in which the forward pass is built."""
@@ -79,6 +83,17 @@ class Veil:
             for tensor, shape in shown.items():
                 self._show(tensor, self._covered[tensor], shape)
             for variable, _, shape in self._variables:
+                tf_private.show_variable_shape(variable, shape)
+
+    @contextlib.contextmanager
+    def variables_shown(self):
+        """Context with the shown shapes of variables alone, inside of `lifted`."""
+        for variable, _, shape in self._variables:
+            tf_private.show_variable_shape(variable, shape)
+        try:
+            yield
+        finally:
+            for variable, shape, _ in self._variables:
                 tf_private.show_variable_shape(variable, shape)
 
     def cover_variable(self, variable):

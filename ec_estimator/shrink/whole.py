@@ -3,8 +3,8 @@ from typing import Any, Dict, FrozenSet, NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from ec_estimator.core import tf_intercept, tf_private
-from ec_estimator.core.replicas import replica_scope, variable_name, variables_of
+from ec_estimator.core import tf_intercept, tf_private, tf_replicas
+from ec_estimator.core.replicas import first, replica_scope, variable_name, variables_of
 from ec_estimator.graph.op_types import LAYER_OPS
 from ec_estimator.graph.survey import outputs_of, placeholders
 from ec_estimator.graph.walk import ancestors, descendants
@@ -62,6 +62,7 @@ def build_whole(build, inputs, like, ends_of):
     """
     graph, shapes = tf.Graph(), {}
     scope, has_strategy = replica_scope(like), tf.distribute.has_strategy()
+    variables = _variables_like(like)
 
     def record(make, op_type, inputs, name):
         op = make(inputs)
@@ -88,7 +89,7 @@ def build_whole(build, inputs, like, ends_of):
         with tf_intercept.intercept_creation(graph, record):
             with tf_intercept.intercept_gradients(graph, stop):
                 try:
-                    with _variables_under(has_strategy):
+                    with variables:
                         ends = ends_of(build(*inputs))
                 except _ForwardComplete:
                     # Replicas write their moving statistics otherwise.
@@ -97,12 +98,20 @@ def build_whole(build, inputs, like, ends_of):
     return Whole(graph, tuple(ends), shapes, frozenset(descendants(gradient_ops)))
 
 
-def _variables_under(has_strategy):
-    """Context in which variables are of the kind that strategies make, or the usual."""
-    kind = {"use_resource": True} if has_strategy else {}
+def _variables_like(graph):
+    """Context for a scratch graph, in which variables are of the kind that a strategy
+    makes in `graph`, the default one, or the usual."""
+    # The strategy is the graph's: the scratch graph has none.
+    has_strategy = tf.distribute.has_strategy()
+    # Made under the strategy, as all variables there.
+    step = tf.train.get_global_step(graph)
+    has_containers = has_strategy and step is not None and first(step) is not step
 
     def creator(next_creator, **kwargs):
-        return next_creator(**{**kwargs, **kind})
+        if has_strategy:
+            kwargs["use_resource"] = True
+        variable = next_creator(**kwargs)
+        return tf_replicas.ContainerOfOne(variable) if has_containers else variable
 
     return tf.variable_creator_scope(creator)
 

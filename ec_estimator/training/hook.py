@@ -4,7 +4,7 @@ import time
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.errors import CompressionError
-from ec_estimator.core.replicas import first
+from ec_estimator.core.replicas import first, pass_starts_on
 from ec_estimator.report.scalars import scalars
 from ec_estimator.report.summary import Summary, next_command
 from ec_estimator.report.text import format_summary
@@ -39,6 +39,8 @@ class TrialHook(tf.train.SessionRunHook):
     def begin(self):
         for hold in self._holds:
             hold.begin()
+        # A warm start comes after the model_fn.
+        pass_starts_on(self._attachment.graph)
         step = tf.train.get_global_step()
         step = None if step is None else first(step)
         self._step_tensor, self._step_fetch = self._counter or (step, step)
