@@ -65,11 +65,6 @@ def others(variable, graph):
     return _copies(graph)[1].get(variable.op.name, ())
 
 
-def has_copies(graph):
-    """Whether any variable of a graph has copies."""
-    return bool(_copies(graph)[0])
-
-
 def variable_name(op):
     """The name of the variable that an op of VARIABLE_OPS is, or is a copy of."""
     return _copies(op.graph)[0].get(op.name, op.name)

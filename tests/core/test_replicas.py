@@ -39,10 +39,10 @@ def test_copies_have_the_name_of_the_first():
 
 def test_without_a_strategy_there_are_no_copies():
     with tf.Graph().as_default() as graph:
-        w = tf.get_variable("w/replica_1", [2])
-        assert not replicas.has_copies(graph)
-        assert replicas.variable_name(w.op) == "w/replica_1"
-        assert replicas.is_of_first_replica(w.op)
+        w = tf.get_variable("replica_1/w/replica_1", [2])
+        assert replicas.others(w, graph) == ()
+        assert replicas.variable_name(w.op) == "replica_1/w/replica_1"
+        assert replicas.replica_of(w.op) == ""
         assert replicas.replica_scope(graph) == ""
 
 
@@ -56,6 +56,6 @@ def test_what_a_checkpoint_holds_of_copies_that_differ_is_their_mean():
 
 def test_a_graph_that_grows_is_looked_at_anew():
     with tf.Graph().as_default() as graph, mirrored().scope():
-        assert not replicas.has_copies(graph)
+        assert replicas.variables_of(graph) == []
         w = tf.get_variable("w", [2])
         assert replicas.variable_name(w.values[1].op) == "w"
