@@ -1,4 +1,5 @@
 """Ranks of tests: what each does, and what of it has to be the same on all."""
+import itertools
 import os
 
 import numpy as np
@@ -25,12 +26,11 @@ class Record(tf.train.SessionRunHook):
     step and at the end.
 
     Args:
-      path_of: callable(how many are written) -> the file of the next one.
+      files: iterator of the files to write.
     """
 
-    def __init__(self, path_of):
-        self._path_of = path_of
-        self._count = 0
+    def __init__(self, files):
+        self._files = files
 
     def begin(self):
         self._variables = {
@@ -41,8 +41,7 @@ class Record(tf.train.SessionRunHook):
         self.end(run_context.session)
 
     def end(self, session):
-        np.savez(self._path_of(self._count), **session.run(self._variables))
-        self._count += 1
+        np.savez(next(self._files), **session.run(self._variables))
 
 
 def _is_shared(name):
@@ -51,6 +50,13 @@ def _is_shared(name):
     return not any(part in name for part in ("importance", "recent", "moving_"))
 
 
-def path(folder, rank, name, index):
-    """The file of what a rank has written down, the index-th of its kind."""
-    return os.path.join(folder, f"{rank}-{name}-{index}.npz")
+def files(folder, rank, name):
+    """Iterator of the files of what a rank writes down, and then reads."""
+    for index in itertools.count():
+        yield os.path.join(folder, f"{rank}-{name}-{index}.npz")
+
+
+def records(folder, rank, name):
+    """[{name: value}] of what a rank has written down."""
+    found = itertools.takewhile(os.path.exists, files(folder, rank, name))
+    return [dict(np.load(file)) for file in found]

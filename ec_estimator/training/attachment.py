@@ -151,21 +151,21 @@ class Attachment:
         self.chief_ops = [op for ops in every_step for op in ops.chief]
         # Before a compressor gave that variable another initializer.
         tf_private.join_groups(first, [v.initializer for v in self.state])
-        self._shared = self._share(companions)
+        self.changed = self._changed(companions)
+        self._shared = [
+            copy.assign(variable)
+            for variable in self.changed
+            for copy in others(variable, self.graph)
+        ]
 
-    def _share(self, companions):
-        """Ops that give all replicas' copies of what trials change the first one's
-        values."""
+    def _changed(self, companions):
+        """The variables, other than ours, that trials may change."""
         followers = (c.variable for found in companions.values() for c in found)
         changed = {v.op.name: v for v in followers}
         changed.update(
             (v.op.name, v) for v in self.model_variables if v.op.name in self.names
         )
-        return [
-            copy.assign(variable)
-            for variable in changed.values()
-            for copy in others(variable, self.graph)
-        ]
+        return list(changed.values())
 
     def run_trial(self, session, index, trial, ratio):
         """Has a compressor run a trial, for all replicas; returns its Report."""

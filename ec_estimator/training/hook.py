@@ -185,8 +185,9 @@ class TrialHook(tf.train.SessionRunHook):
         ratio = schedule.ratio(trial)
         started = time.monotonic()
         self._ranks.share(session)
+        self._ranks.check(session, f"{compressor.name}: before trial {trial}")
         report = self._attachment.run_trial(session, index, trial, ratio)
-        self._ranks.check(session, f"{compressor.name}: trial {trial}")
+        self._ranks.share_trial(session)
         seconds = time.monotonic() - started
         self._done[index] = trial
         self.on_trial()

@@ -1,9 +1,9 @@
 """What keeps ranks alike (core.ranks).
 
-Each rank runs the trials itself, on its own copy of the model. They come out the same
-if what they read is the same: weights are, when all gradients are reduced; so are
-step sizes and importance, which get reduced gradients, too (core.ranks). Recent values
-come from each rank's own batches, so rank 0's are taken.
+Each rank runs the trials itself, on its own copy of the model, and takes rank 0's
+result. Between trials weights are the same if all gradients are reduced; so are step
+sizes and importance, which get reduced gradients, too (core.ranks). Recent values come
+from each rank's own batches.
 """
 import tensorflow.compat.v1 as tf
 
@@ -37,11 +37,9 @@ class Likeness:
         step = tf.train.get_global_step(graph)
         counted = state if step is None else [*state, first(step)]
         with graph.as_default(), tf.name_scope("ec_estimator/ranks/"):
-            self._share = [
-                copy.assign(value).op
-                for variable, value in [(v, ranks.broadcast(v)) for v in counted]
-                for copy in (variable, *others(variable, graph))
-            ]
+            self._share = self._taken(counted)
+            changed = sorted(attachment.changed, key=lambda v: v.op.name)
+            self._share_trial = self._taken([*changed, *state])
             different = [
                 tf.reduce_any(tf.not_equal(v, ranks.broadcast(v))) for v in compared
             ]
@@ -56,10 +54,25 @@ class Likeness:
             ]
         self._names = [v.op.name for v in compared]
 
+    def _taken(self, variables):
+        """Ops that give all copies of variables rank 0's values."""
+        return [
+            copy.assign(value).op
+            for variable in variables
+            for value in [self._ranks.broadcast(variable)]
+            for copy in (variable, *others(variable, variable.graph))
+        ]
+
     def share(self, session):
         """Gives every rank the state and the global step of rank 0."""
         if self._ranks:
             session.run(self._share)
+
+    def share_trial(self, session):
+        """Gives every rank what a trial of rank 0 has made of weights and state. On
+        other devices, and on GPUs, sums may differ in their last bits."""
+        if self._ranks:
+            session.run(self._share_trial)
 
     def average(self, session):
         """Gives every replica of every rank the mean of what a strategy saves the mean
@@ -72,7 +85,7 @@ class Likeness:
         """Are the compressed weights and our state the same on all ranks?
 
         Args:
-          when: what is about to be or was done, for the error.
+          when: what is about to be done, for the error.
 
         Raises:
           CompressionError: on every rank; one of them is not.

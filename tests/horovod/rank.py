@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 import ec_estimator as ec
 from tests import models
-from tests.ranks import COMPRESSORS, STEPS, STOP, Record, path
+from tests.ranks import COMPRESSORS, STEPS, STOP, Record, files
 
 
 def input_fn():
@@ -37,18 +37,15 @@ def estimator(compressors, model_dir):
     return tf.estimator.Estimator(ec.compress(model_fn, compressors), config=config)
 
 
-def train(compressors, model_dir):
-    """[{name: value}] before each step and at the end of both parts of a run."""
-    values = []
+def train(compressors, model_dir, record):
+    """Trains both parts of a run."""
     for steps in (STOP, STEPS):
-        hooks = [hvd.BroadcastGlobalVariablesHook(0), Record(values)]
+        hooks = [hvd.BroadcastGlobalVariablesHook(0), record]
         estimator(compressors, model_dir).train(input_fn, hooks, max_steps=steps)
-    return values
 
 
-def train_in_session(compressors):
-    """The same of a session, which has no global step and is not stopped."""
-    values = []
+def train_in_session(compressors, record):
+    """The same in a session, which has no global step and is not stopped."""
     with tf.Graph().as_default():
         tf.set_random_seed(hvd.rank())
         features, labels = tf.data.make_one_shot_iterator(input_fn()).get_next()
@@ -58,12 +55,11 @@ def train_in_session(compressors):
         hooks = [
             ec.CompressionHook(compressors),
             hvd.BroadcastGlobalVariablesHook(0),
-            Record(values),
+            record,
         ]
         with tf.train.MonitoredSession(hooks=hooks) as session:
             for _ in range(STEPS + 1):
                 session.run(train_op)
-    return values
 
 
 def refusal(compressors, model_dir):
@@ -76,16 +72,13 @@ def refusal(compressors, model_dir):
 
 def main(folder):
     hvd.init()
-    runs = {
-        name: train(compressors, os.path.join(folder, name))
-        for name, compressors in COMPRESSORS.items()
-    }
-    runs["session"] = train_in_session(COMPRESSORS["pruning"])
-    for name, values in runs.items():
-        for index, found in enumerate(values):
-            np.savez(path(folder, hvd.rank(), name, index), **found)
+    for name, compressors in COMPRESSORS.items():
+        record = Record(files(folder, hvd.rank(), name))
+        train(compressors, os.path.join(folder, name), record)
+    record = Record(files(folder, hvd.rank(), "session"))
+    train_in_session(COMPRESSORS["pruning"], record)
     said = refusal(COMPRESSORS["sparsity"], os.path.join(folder, "refusal"))
-    np.savez(path(folder, hvd.rank(), "refusal", 0), said=said)
+    np.savez(next(files(folder, hvd.rank(), "refusal")), said=said)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from ec_estimator.core.folder import RunFolder
 from tests.launcher import ROOT
-from tests.ranks import COMPRESSORS, STEPS, STOP, path
+from tests.ranks import COMPRESSORS, STEPS, STOP, records
 
 RANKS = 2
 # Before each step, and at the end of both parts of the run.
@@ -34,11 +34,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ranks(folder):
     """Of each rank {compressor: [{name: value} before each step and at the ends]}."""
-
-    def read(rank, name):
-        return [dict(np.load(path(folder, rank, name, i))) for i in range(RECORDS)]
-
-    return [{name: read(rank, name) for name in RUNS} for rank in range(RANKS)]
+    found = [
+        {name: records(folder, rank, name) for name in RUNS} for rank in range(RANKS)
+    ]
+    assert {len(each) for rank in found for each in rank.values()} == {RECORDS}
+    return found
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -90,6 +90,6 @@ def test_step_sizes_are_trained_on_every_step(ranks):
 
 def test_ranks_with_weights_of_their_own_are_refused(folder):
     for rank in range(RANKS):
-        said = str(np.load(path(folder, rank, "refusal", 0))["said"])
+        said = str(records(folder, rank, "refusal")[0]["said"])
         assert said.startswith("before the first step: 'w1' is not the same on all")
         assert "BroadcastGlobalVariablesHook(0)" in said

@@ -16,7 +16,7 @@ from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.tf_private import model_fn_of
 from ec_estimator.shrink.artifact import read_artifact
 from tests.launcher import ROOT
-from tests.ranks import COMPRESSORS, STEPS, Record, path
+from tests.ranks import COMPRESSORS, STEPS, Record, files, records
 from tests.replicas import REPLICAS, mirrored, run_config
 from tests.training.workers_run import KILLED_BEFORE, estimator, input_fn
 
@@ -56,12 +56,6 @@ def logs(folder):
         f"{file}:\n{open(file).read()[-3000:]}"
         for file in glob.glob(f"{folder}/logs/*")
     )
-
-
-def records(folder, rank, name):
-    """[{name: value}] before each step, and at the end if it was reached."""
-    count = len(glob.glob(path(folder, rank, name, "*")))
-    return [dict(np.load(path(folder, rank, name, index))) for index in range(count)]
 
 
 @pytest.mark.parametrize("part", ["first", "second"])
@@ -159,7 +153,7 @@ def test_two_workers_train_as_two_replicas(run, tmp_path):
     together = estimator(str(tmp_path / "run"), name)
     config = run_config(tmp_path / "run", mirrored())
     config = config.replace(tf_random_seed=together.config.tf_random_seed)
-    record = Record(lambda index: path(str(tmp_path), 0, name, index))
+    record = Record(files(str(tmp_path), 0, name))
     tf.estimator.Estimator(model_fn_of(together), config=config).train(
         batches, [record], max_steps=KILLED_BEFORE
     )

@@ -21,7 +21,7 @@ from ec_estimator.core.replicas import first
 from examples.cluster import free_ports
 from tests import models
 from tests.drills.processes import Processes
-from tests.ranks import COMPRESSORS, STEPS, Record, path
+from tests.ranks import COMPRESSORS, STEPS, Record, files
 
 TASKS = ["chief", "worker", "evaluator"]
 _PATIENCE = 120
@@ -100,7 +100,7 @@ def work(folder, name, rank, part, faults):
     """
     tf.logging.set_verbosity(tf.logging.INFO)
     strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
-    record = Record(lambda index: path(folder, rank, f"{name}-{part}", index))
+    record = Record(files(folder, rank, f"{name}-{part}"))
     exporter = ec.SavedModelExporter(serving_input_fn)
     ec.train_and_evaluate(
         estimator(os.path.join(folder, name), name, strategy),
