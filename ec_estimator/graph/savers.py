@@ -9,6 +9,7 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_savers
+from ec_estimator.core.errors import PlanError
 from ec_estimator.core.replicas import variables_of
 from ec_estimator.graph.variables import checkpoint_name, slice_info
 from ec_estimator.graph.walk import origin
@@ -16,9 +17,21 @@ from ec_estimator.graph.walk import origin
 
 def saver_of(scaffold, graph):
     """The Saver of a Scaffold, if there is one and it has one, or the graph's; None:
-    none. User code's before a session is made, the session's after that."""
+    none. User code's before a session is made, the session's after that.
+
+    Raises:
+      PlanError: it saves objects.
+    """
     savers = graph.get_collection(tf.GraphKeys.SAVERS)
     own = scaffold.saver if scaffold else None
+    if isinstance(own, tf.train.Checkpoint):
+        raise PlanError(
+            "the Scaffold's saver is a tf.train.Checkpoint, which saves the values of "
+            "its own objects alone and under their paths, so that the compression "
+            "state is not saved, and kernels are not found by their names; give the "
+            "Scaffold a tf.train.Saver or none (tf.keras.estimator.model_to_estimator: "
+            "checkpoint_format='saver')"
+        )
     return own or (savers[0] if savers else None)
 
 

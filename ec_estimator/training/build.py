@@ -145,7 +145,7 @@ def saving_state(scaffold, state):
     """
     scaffold = scaffold or tf.train.Scaffold()
     savers = tf.get_collection_ref(tf.GraphKeys.SAVERS)
-    own = scaffold.saver or (savers[0] if savers else None)
+    own = saver_of(scaffold, tf.get_default_graph())
     if own is None or tf_savers.saver_variables(own) is None and not own.saver_def:
         return scaffold
     variables = tf_savers.saver_variables(own)

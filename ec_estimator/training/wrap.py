@@ -14,6 +14,7 @@ from ec_estimator.core.replicas import variables_of
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
+from ec_estimator.graph.savers import saver_of
 from ec_estimator.graph.survey import survey
 from ec_estimator.rewrite.serving import ServingSaver
 from ec_estimator.training.attachment import Attachment
@@ -193,8 +194,7 @@ class CompressedModel:
         state = [v for v in variables_of(graph) if is_state(v.op.name)]
         scaffold = saving_state(spec.scaffold, state) if state else spec.scaffold
         scaffold = scaffold or tf.train.Scaffold()
-        savers = tf.get_collection(tf.GraphKeys.SAVERS)
-        own = scaffold.saver or (savers[0] if savers else None)
+        own = saver_of(scaffold, graph)
         if own is None:
             saver = ServingSaver(schedules, served, sharded=True, allow_empty=True)
         else:

@@ -96,3 +96,20 @@ class TestRefusals:
         compressors = compressors() if callable(compressors) else compressors
         with pytest.raises(ec.CompressionError, match=message):
             ec.compress(raw_model()[0], compressors)
+
+    @pytest.mark.parametrize("method", ["train", "evaluate"])
+    def test_a_saver_of_objects(self, method, tmp_path):
+        # What model_to_estimator(checkpoint_format="checkpoint") makes.
+        inner, input_fn = raw_model()
+
+        def of_objects(features, labels, mode):
+            saver = tf.train.Checkpoint(step=tf.train.get_global_step())
+            spec = inner(features, labels, mode)
+            return spec._replace(scaffold=tf.train.Scaffold(saver=saver))
+
+        with pytest.raises(ec.PlanError, match="is a tf.train.Checkpoint, which saves"):
+            run = estimator(tmp_path, of_objects)
+            if method == "evaluate":
+                # A checkpoint that it does not refuse.
+                estimator(tmp_path, inner).train(input_fn, max_steps=1)
+            getattr(run, method)(input_fn, steps=1)
