@@ -3,9 +3,10 @@
     python -m tests.benchmarks.cluster_rate
 
 Chief, two workers and two parameter servers, a process with one thread of ops each, on
-the digits model. Methods take turns, round after round. What counts is how far the
-global step moves after all trials, by the chief's clock. A row is written as soon as it
-is known; rounds that the results have already are not run again.
+the digits model. contrib_quantize is tf.contrib.quantize, to compare with. Methods take
+turns, round after round. What counts is how far the global step moves after all trials,
+by the chief's clock. A row is written as soon as it is known; rounds that the results
+have already are not run again.
 """
 import json
 import os
@@ -21,11 +22,13 @@ from absl import app, flags
 import ec_estimator as ec
 from examples import digits_model
 from examples.cluster import tf_configs
-from tests.benchmarks import record
+from tests.benchmarks import other_quantization, record
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
-    "methods", ["plain", "sparsifier", "pruner", "quantizer"], "what to compare"
+    "methods",
+    ["plain", "sparsifier", "pruner", "quantizer", "contrib_quantize"],
+    "what to compare",
 )
 flags.DEFINE_integer("rounds", 3, "of each method", lower_bound=1)
 flags.DEFINE_integer("steps", 900, "global steps of a run", lower_bound=200)
@@ -66,6 +69,10 @@ class _Rate(tf.train.SessionRunHook):
 def run_task(folder, method):
     """Trains as the task that TF_CONFIG names."""
     model_fn = digits_model.model_fn
+    if method == "contrib_quantize":
+        network = other_quantization.with_contrib(digits_model.network, bits=8)
+        # A quantizer of TensorFlow's is called between the network and its gradients.
+        digits_model.network = network
     if method in COMPRESSORS:
         model_fn = ec.compress(model_fn, COMPRESSORS[method]())
     config = tf.estimator.RunConfig(

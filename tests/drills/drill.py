@@ -1,10 +1,18 @@
 """Runs a drill: a cluster, a fault, a restart, and what has to be true at the end."""
+import contextlib
 import os
 import time
 
 from examples.cluster import tf_configs
 from tests.drills.checks import check
-from tests.drills.faults import full_disk_after, kill_at, read_only, skew_clock
+from tests.drills.faults import (
+    full_disk,
+    full_disk_after,
+    kill_at,
+    own_disk,
+    read_only,
+    skew_clock,
+)
 from tests.drills.processes import Processes
 from tests.drills.task import train
 
@@ -21,7 +29,10 @@ def run(drill, folder):
     """
     configs = _tf_configs(drill)
     skews = {drill.skewed: drill.skew}
-    with Processes(os.path.join(folder, "logs")) as processes:
+    with contextlib.ExitStack() as stack:
+        if drill.fault == "full":
+            stack.enter_context(own_disk(os.path.join(folder, "run")))
+        processes = stack.enter_context(Processes(os.path.join(folder, "logs")))
 
         def start(task, fault=_none):
             # Of the first that is started; the next has another host.
@@ -95,10 +106,20 @@ def _late(drill, folder, processes, start, tasks):
 
 
 def _full(drill, folder, processes, start, tasks):
-    started = os.path.join(folder, "started")
+    run, started = (os.path.join(folder, name) for name in ("run", "started"))
+    is_own = os.path.ismount(run)
     for task in tasks:
         # Parameter servers write the parts of a checkpoint.
-        start(task, lambda: full_disk_after(started, drill.after, drill.away))
+        start(
+            task,
+            _none
+            if is_own
+            else lambda: full_disk_after(started, drill.after, drill.away),
+        )
+    if is_own:
+        _wait_for_steps(drill, folder, processes)
+        with full_disk(run):
+            time.sleep(drill.away)
 
 
 def _read_only(drill, folder, processes, start, tasks):

@@ -17,7 +17,9 @@ from ec_estimator.quantization import quantizer
 from ec_estimator.shrink import artifact
 from ec_estimator.sparsity import sparsifier
 
-# Bytes: less than a checkpoint, more than a log.
+# Bytes.
+_DISK = 32 << 20
+# Less than a checkpoint, more than a log.
 _FULL = 40000
 
 
@@ -139,8 +141,36 @@ def read_only(folder):
         subprocess.run([*commands[1], *folders], check=True)
 
 
+@contextlib.contextmanager
+def own_disk(folder):
+    """Makes a folder, on a small disk of its own where this process may mount one."""
+    os.makedirs(folder)
+    # Some of the system's calls have no name in Python.
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", folder]
+    is_mounted = subprocess.run(mount, stderr=subprocess.DEVNULL).returncode == 0
+    try:
+        yield
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def full_disk(folder):
+    """Nothing more can be written to the disk that a folder is on."""
+    ballast = os.path.join(folder, "ballast")
+    with open(ballast, "wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        os.remove(ballast)
+
+
 def full_disk_after(started, seconds, away):
-    """Has this process's disk be full for a while: files end at _FULL bytes.
+    """As if this process's disk were full for a while: files end at _FULL bytes.
 
     Args:
       started: a file that is there when training goes on.

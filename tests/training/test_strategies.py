@@ -217,24 +217,46 @@ class FirstGradient(tf.train.SessionRunHook):
         self.found = run_context.session.run(self._m)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        mirrored,
-        lambda: tf.distribute.experimental.CentralStorageStrategy(["/cpu:0", "/cpu:1"]),
-    ],
-    ids=["mirrored", "central"],
-)
-def test_step_sizes_get_the_gradients_of_all_replicas(make, tmp_path):
-    def gradient(strategy, batches):
-        hook, folder = FirstGradient(), tmp_path / str(len(list(tmp_path.iterdir())))
-        run = estimator(folder, quantizer(), strategy, norm=True)
-        run.train(batches, [hook], max_steps=1)
-        return hook.found
+def first_gradient(folder, settings, strategy, batches):
+    hook = FirstGradient()
+    run = estimator(folder, quantizer(**settings), strategy, norm=True)
+    run.train(batches, [hook], max_steps=1)
+    return hook.found
 
-    alone = [gradient(None, lambda n=n: input_fn()().skip(n)) for n in range(REPLICAS)]
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        {},
+        pytest.param(
+            {"int8_winograd": True, "post_quant": True}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def gradients_alone(request, tmp_path_factory):
+    """(settings, [the gradients of the batch that each replica gets])."""
+    found = [
+        first_gradient(
+            tmp_path_factory.mktemp("alone"),
+            request.param,
+            None,
+            lambda number=number: input_fn()().skip(number),
+        )
+        for number in range(REPLICAS)
+    ]
+    return request.param, found
+
+
+def central():
+    devices = [f"/cpu:{number}" for number in range(REPLICAS)]
+    return tf.distribute.experimental.CentralStorageStrategy(devices)
+
+
+@pytest.mark.parametrize("make", [mirrored, central])
+def test_step_sizes_get_the_gradients_of_all_replicas(make, gradients_alone, tmp_path):
+    settings, alone = gradients_alone
     assert not np.allclose(*alone, rtol=0.1)
-    together = gradient(make(), input_fn())
+    together = first_gradient(tmp_path, settings, make(), input_fn())
     np.testing.assert_allclose(together, np.mean(alone, 0), rtol=1e-3, atol=1e-8)
 
 
