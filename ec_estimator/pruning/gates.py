@@ -89,7 +89,9 @@ class Gates(Attached):
         if task_of(self._alive.device):
             # On a cluster a trial may be done while a worker takes a step, so what is
             # alive is read when the update is there, not when the step begins.
-            with tf.control_dependencies([update]), beside(self._alive):
+            # Where it lands: telling who waits for the update itself is a call more.
+            landed = tf.identity(update, "ec_estimator/landed")
+            with tf.control_dependencies([landed]), beside(self._alive):
                 alive = self._alive.read_value()
             return self._gate(variable_name, update, self._mask(variable_name, alive))
         return self.gate_gradient(variable_name, update)

@@ -19,6 +19,7 @@ Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8.
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.ranks import gradient_of_ranks
+from ec_estimator.core.roles import runs_trials
 from ec_estimator.core.state import create_variable, is_state
 from ec_estimator.graph.op_types import APPLIES, ASSIGNMENTS, SENDS_GRADIENTS
 from ec_estimator.graph.walk import ancestors, descendants
@@ -61,6 +62,8 @@ class Importance:
           readings: [(channels.groups.Reading, [size of its axis] group of each channel,
             -1 for those that always stay)].
         """
+        if not runs_trials(forward.graph):
+            return
         self._call, self._losses = forward.call, forward.losses
         for reading, groups in readings:
             place = reading.op, reading.index

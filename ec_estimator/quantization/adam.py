@@ -3,7 +3,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ec_estimator.core import tf_private
-from ec_estimator.core.devices import beside
+from ec_estimator.core.devices import beside, task_of
 from ec_estimator.core.ranks import gradient_of_ranks
 from ec_estimator.core.state import create_variable
 from ec_estimator.quantization.constants import constant
@@ -75,15 +75,39 @@ class StepAdam:
         sums = {name: total for name, total in sums.items() if total is not None}
         if not sums:
             return []
-        step, gradient = self._flat(reads, sums), self._flat(sums, sums)
-        slope = gradient_of_ranks(step * gradient)
+        with beside(self._m):
+            step = self._flat(reads, reads)
+        self._send_together(reads, step)
+        slope = gradient_of_ranks(step * self._flat(sums, sums))
         taken = accumulators.taken(slope.graph)
         if taken:
             return [self._averaged_step(slope, taken[0], sums)]
         # On a cluster they are read when the gradient is there: a trial may have begun
         # anew since the step began.
-        with tf.control_dependencies([slope]), beside(self._m):
-            return self._step(step, slope, sums)
+        with beside(self._m):
+            landed = tf.identity(slope)
+            with tf.control_dependencies([landed]):
+                return self._step(step, landed, sums)
+
+    def _send_together(self, reads, flat):
+        """Has a worker get all step sizes from their parameter server as one tensor,
+        not each by a call of its own.
+
+        Args:
+          flat: of `reads`, where they are.
+        """
+        away = [
+            (name, op, index)
+            for name, read in reads.items()
+            for op in read.consumers()
+            for index, tensor in enumerate(op.inputs)
+            if tensor is read and task_of(op.device) != task_of(read.device)
+        ]
+        if away:
+            with tf.device(away[0][1].device):
+                parts = self._parts(flat)
+            for name, op, index in away:
+                tf_private.replace_input(op, index, parts[name])
 
     def _averaged_step(self, slope, take, names):
         """Op that sends a worker's slope, for workers whose gradients are averaged: one

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from ec_estimator.core.devices import beside
 from ec_estimator.core.replicas import replica_of
+from ec_estimator.core.roles import runs_trials
 from ec_estimator.core.state import SCOPE, create_variable
 from ec_estimator.quantization.anchors import Anchors
 from ec_estimator.quantization.constants import constant, shared, vector
@@ -122,7 +123,7 @@ class TrainingRanges(Ranges):
         if not self._is_of_kernel(name):
             sample = _sample(tensors, REMEMBERED // (quantizer.steps or 1))
             # What the first replica sees of the data is as good as what others do.
-            remember = [] if replica else [self._remember(sample, name, quantizer)]
+            remember = [] if replica else self._remember(sample, name, quantizer)
             # Until a fit is made: the start that LSQ takes from the batch.
             axes = vector(0) if quantizer.steps else vector(0, 1)
             magnitude = tf.reduce_mean(tf.abs(sample), axes)
@@ -135,14 +136,16 @@ class TrainingRanges(Ranges):
         return fake_quantize_each(tensors, step, quantizer)
 
     def _remember(self, sample, name, quantizer):
-        """Op that adds to a copy's memory; copies are not always computed in the same
+        """Ops that add to a copy's memory; copies are not always computed in the same
         run."""
         recent = self._create_recent(name, quantizer)
+        if not runs_trials(self.graph):
+            return []
         begin = vector(sample.shape[0].value, 0)
         with beside(recent):
             kept = tf.slice(recent, begin, vector(-1, -1))
             joined = tf.concat([kept, sample], constant(0, tf.int32))
-        return recent.assign(joined)
+        return [recent.assign(joined)]
 
     def kernels_are_fitted(self):
         """bool tensor: whether the steps of all kernels are fitted."""

@@ -5,6 +5,7 @@ from ec_estimator.core.devices import task_of
 from ec_estimator.core.errors import PlanError
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.replicas import variables_of
+from ec_estimator.core.roles import leave_trials
 from ec_estimator.core.state import SCOPE
 from ec_estimator.training.announce import announce_plan
 from ec_estimator.training.attachment import attach_to_finished_graph
@@ -50,6 +51,8 @@ class CompressionHook(tf.train.SessionRunHook):
         # A second session on the graph goes on with what the first one put into it.
         if self._attachment is None or self._attachment.graph is not graph:
             self._check_step(graph)
+            if not self._is_chief:
+                leave_trials(graph)
             self._attachment = attach_to_finished_graph(graph, self._compressors)
             self._worker = self._chief() if self._is_chief else self._other()
         self._worker.begin()

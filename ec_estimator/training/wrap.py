@@ -10,7 +10,9 @@ from ec_estimator.core.errors import PlanError, RunFolderError
 from ec_estimator.core.finished import FOLDER
 from ec_estimator.core.folder import RunFolder
 from ec_estimator.core.model_fn import ModelFn, compressed_model
+from ec_estimator.core.ranks import ranks_in
 from ec_estimator.core.replicas import variables_of
+from ec_estimator.core.roles import leave_trials
 from ec_estimator.core.state import is_state, open_checkpoint, trials_done
 from ec_estimator.graph.layers import find_layers
 from ec_estimator.graph.plan import make_plan
@@ -162,6 +164,9 @@ class CompressedModel:
             reader.check()
         plan = self.plan(features, labels, params, config)
         graph = tf.get_default_graph()
+        # Ranks have a model of their own each, and run its trials.
+        if not config.is_chief and not ranks_in(graph):
+            leave_trials(graph)
         return Training(Attachment(graph, plan, self.compressors))
 
     def check_start(self, model_dir):

@@ -89,6 +89,19 @@ def test_a_worker_pulls_no_more_than_without_us_and_never_the_table(
     assert not any(name.startswith("table") for name in compressed)
 
 
+def test_a_worker_pulls_all_step_sizes_at_once(tmp_path):
+    def pulled(compressor):
+        _, train_op = clusters.build("worker", *raw_model(), compressor, str(tmp_path))
+        return clusters.pulled(train_op)
+
+    plain, compressed = pulled(None), pulled(quantizer())
+    [(step_sizes, size)] = compressed.items() - plain.items()
+    assert step_sizes.startswith("ec_estimator/quantization/adam_ops/")
+    # Three of activations, and one a channel of the kernels.
+    assert size == 4 * (3 + 8 + 20 + 5)
+    assert plain.items() < compressed.items()
+
+
 def test_a_worker_that_clips_pulls_a_bit_of_mask_for_each_weight(tmp_path):
     def bytes_of(compressor):
         _, train_op = clusters.build(
@@ -100,6 +113,23 @@ def test_a_worker_that_clips_pulls_a_bit_of_mask_for_each_weight(tmp_path):
     weights = 32 * 256 + 256 * 256 + 256 * models.CLASSES
     assert sparse - plain == weights / 8
     assert sparse <= 1.05 * plain
+
+
+@pytest.mark.parametrize(
+    "compressor,decided_by",
+    [(pruner, "importance_ops"), (quantizer, "/input/Assign")],
+)
+def test_what_trials_are_decided_by_is_the_chiefs_work(
+    compressor, decided_by, tmp_path
+):
+    counts = {}
+    for job in ("chief", "worker"):
+        # The chief's hook runs more besides.
+        _, train_op = clusters.build(job, *raw_model(), compressor(), str(tmp_path))
+        run = [op.name for op in run_with([train_op])]
+        counts[job] = sum(decided_by in name for name in run)
+    assert counts["chief"] > 0
+    assert counts["worker"] == 0
 
 
 def test_what_a_compressor_does_with_gradients_is_done_on_workers(tmp_path):
