@@ -24,7 +24,9 @@ def main(model_dir, strategy):
             ec.compress(digits_model.model_fn, compressor), config=config
         ),
         tf.estimator.TrainSpec(digits_model.train_input_fn, 100),
-        tf.estimator.EvalSpec(digits_model.eval_input_fn),
+        tf.estimator.EvalSpec(
+            digits_model.eval_input_fn, 1, start_delay_secs=0, throttle_secs=1
+        ),
     )
 
 
