@@ -87,16 +87,17 @@ def as_saved(variable, graph, values):
 
 
 def averaged(graph):
-    """[copies] of each float variable that is saved as the mean of its copies, which
-    may be one: other processes have others then."""
+    """[copies] of each float variable that a strategy saves as the mean of its copies,
+    which may be one: other processes have others then."""
     found = graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
     return [
         list(members(container))
         for container in found
-        if getattr(container, "synchronization", None)
-        == tf.VariableSynchronization.ON_READ
+        # Without a strategy nobody keeps to what a variable says of its copies.
+        if hasattr(container, "distribute_strategy")
+        and container.synchronization == tf.VariableSynchronization.ON_READ
         and container.aggregation == tf.VariableAggregation.MEAN
-        and members(container)[0].dtype.is_floating
+        and first(container).dtype.is_floating
     ]
 
 

@@ -54,6 +54,16 @@ def test_what_a_checkpoint_holds_of_copies_that_differ_is_their_mean():
         np.testing.assert_array_equal(replicas.as_saved(w, graph, values), [1, 2])
 
 
+def test_moving_averages_are_averaged_under_a_strategy_alone():
+    with tf.Graph().as_default() as graph:
+        # They say what is to be done with copies here, too.
+        tf.layers.batch_normalization(tf.zeros([2, 3]))
+        assert replicas.averaged(graph) == []
+        with mirrored().scope():
+            tf.layers.batch_normalization(tf.zeros([2, 3]))
+        assert [len(copies) for copies in replicas.averaged(graph)] == [REPLICAS] * 2
+
+
 def test_a_graph_that_grows_is_looked_at_anew():
     with tf.Graph().as_default() as graph, mirrored().scope():
         assert replicas.variables_of(graph) == []

@@ -14,6 +14,7 @@ from tensorflow.contrib import predictor
 import ec_estimator as ec
 from ec_estimator.shrink.artifact import read_artifact
 from ec_estimator.training.build import check_strategy
+from ec_estimator.training.checks import warn_of_no_checkpoints
 from ec_estimator.training.progress import ProgressBar
 from tests import models
 from tests.replicas import REPLICAS, Copies, for_each, mirrored, run_config
@@ -288,6 +289,17 @@ def test_what_is_no_known_strategy_is_refused_before_training(tmp_path):
     strategy = mock.Mock(spec=[], extended=object())
     with pytest.raises(ec.PlanError, match="train_distribute=Mock: training cannot"):
         check_strategy(strategy)
+
+
+@pytest.mark.parametrize("summaries, is_warned", [(None, True), (100, False)])
+def test_a_run_that_tensorflow_saves_no_checkpoint_of(summaries, is_warned, caplog):
+    strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy()
+    config = tf.estimator.RunConfig(
+        train_distribute=strategy, save_summary_steps=summaries
+    )
+    warn_of_no_checkpoints(config)
+    found = "TensorFlow writes no checkpoints under CollectiveAllReduce" in caplog.text
+    assert found is is_warned
 
 
 def test_an_error_of_user_code_leaves_nothing_behind(tmp_path):

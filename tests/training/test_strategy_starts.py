@@ -250,29 +250,6 @@ def each(folder):
     return begin
 
 
-@pytest.mark.parametrize(
-    "compressor, begin, strategy",
-    [
-        (sparsifier, scopes, "mirrored"),
-        (pruner, each, "mirrored"),
-        (pruner, scopes, "central"),
-        pytest.param(quantizer, scopes, "mirrored", marks=pytest.mark.slow),
-        pytest.param(sparsifier, each, "one_device", marks=pytest.mark.slow),
-        pytest.param(sparsifier, each, "parameter_server", marks=pytest.mark.slow),
-    ],
-)
-def test_init_from_checkpoint(compressor, begin, strategy, dense, tmp_path):
-    source, expected = dense
-    run, start = train(
-        tmp_path,
-        compressing(compressor),
-        STRATEGIES[strategy](),
-        begin=begin(source.model_dir),
-    )
-    assert_starts_from(start, expected, strategy=strategy)
-    assert_compressed(run, compressor, expected)
-
-
 def scaffold(folder):
     """slim's way."""
 
@@ -286,23 +263,32 @@ def scaffold(folder):
 
 
 @pytest.mark.parametrize(
-    "compressor, strategy",
+    "compressor, begin, strategy",
     [
-        (pruner, "mirrored"),
-        (quantizer, "central"),
-        pytest.param(sparsifier, "mirrored", marks=pytest.mark.slow),
-        pytest.param(quantizer, "mirrored", marks=pytest.mark.slow),
+        (sparsifier, scopes, "mirrored"),
+        (pruner, each, "mirrored"),
+        (pruner, scopes, "central"),
+        (pruner, scaffold, "mirrored"),
+        (quantizer, scaffold, "central"),
+        pytest.param(quantizer, scopes, "mirrored", marks=pytest.mark.slow),
+        pytest.param(sparsifier, each, "one_device", marks=pytest.mark.slow),
+        pytest.param(sparsifier, each, "parameter_server", marks=pytest.mark.slow),
+        pytest.param(sparsifier, scaffold, "mirrored", marks=pytest.mark.slow),
+        pytest.param(quantizer, scaffold, "mirrored", marks=pytest.mark.slow),
     ],
 )
-def test_an_init_fn(compressor, strategy, dense, tmp_path):
+def test_a_checkpoint_that_user_code_names(
+    compressor, begin, strategy, dense, tmp_path
+):
     source, expected = dense
     run, start = train(
         tmp_path,
         compressing(compressor),
         STRATEGIES[strategy](),
-        begin=scaffold(source.model_dir),
+        begin=begin(source.model_dir),
     )
-    assert_starts_from(start, expected, TRAINABLE, strategy)
+    names = TRAINABLE if begin is scaffold else MODEL
+    assert_starts_from(start, expected, names, strategy)
     assert_compressed(run, compressor, expected)
 
 
